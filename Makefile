@@ -1,0 +1,44 @@
+# What people do here, a line each. ARGS reaches the command: make up ARGS=--detach
+
+ARGS =
+BIN = .venv/bin
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate $(ARGS)
+EXTRAS = --extra embedded --extra gpu pyproject.toml
+
+.PHONY: up down status demo test check contracts requirements install-dev
+
+up: ## start the stores and the services
+	@./roundhouse up $(ARGS)
+
+down: ## stop them
+	@./roundhouse down $(ARGS)
+
+status: ## what runs, and how it is
+	@./roundhouse status $(ARGS)
+
+demo: ## run the examples on what `up` started
+	@./roundhouse demo $(ARGS)
+
+test: install-dev ## every test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+check: install-dev ## format, lint, types, import rules, contracts, house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m cli contracts --check
+	$(BIN)/python -m pytest --quiet tests/house
+
+contracts: install-dev ## generate what is generated from shared/events
+	$(BIN)/python -m cli contracts $(ARGS)
+
+requirements: ## pin again after a change of pyproject.toml (needs uv; ARGS=--upgrade for newer ones)
+	$(COMPILE) $(EXTRAS) --output-file requirements/runtime.txt
+	$(COMPILE) $(EXTRAS) --group dev --constraint requirements/runtime.txt \
+		--output-file requirements/dev.txt
+	echo pip | $(COMPILE) - --output-file requirements/pip.txt
+
+install-dev:
+	@ROUNDHOUSE_REQUIREMENTS=dev ./roundhouse --version

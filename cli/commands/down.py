@@ -1,0 +1,37 @@
+"""`down`."""
+
+import os
+import signal
+import time
+
+from cli.address import data_folder
+from cli.commands.options import Data
+from cli.errors import UserError
+from cli.supervisor.folder import DataFolder
+from cli.supervisor.terminal import Terminal
+
+DOWN_WITHIN_S = 10.0
+
+
+def down(data: Data = None) -> None:
+    """Stop what `up` started. Its data stays.
+
+    Example: ./roundhouse down
+    """
+    terminal = Terminal()
+    folder = DataFolder(data or data_folder())
+    pid = folder.holder()
+    if pid is None:
+        terminal.say(f"Nothing runs from {folder.root}.")
+        return
+    with terminal.busy("Stopping"):
+        os.kill(pid, signal.SIGTERM)
+        deadline_s = time.monotonic() + DOWN_WITHIN_S
+        while folder.holder() == pid:
+            if time.monotonic() > deadline_s:
+                raise UserError(
+                    f"The supervisor (process {pid}) has not ended after {DOWN_WITHIN_S:g} s.",
+                    f"End it with kill -9 {pid}: everything it started ends with it.",
+                )
+            time.sleep(0.05)
+    terminal.say("Stopped.")

@@ -1,0 +1,1 @@
+"""Renders what the bus carries, from the code: JSON Schemas, AsyncAPI documents, a catalogue."""

@@ -1,0 +1,97 @@
+"""AsyncAPI 3.0 document of a service.
+
+Written here and not by FastStream's generator (0.7.8), which knows no address with a parameter (a
+stream per node), no message headers (our attributes) and no reference to another file; it invents
+a binding and a header for the correlation id, and names a host.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from cli.contract_documents.envelope import ENVELOPE_NAME, REQUIRED
+from cli.contract_documents.schemas import schema_name, summary
+from cli.contract_documents.services import ServiceContract
+from shared.bus.keys import Keys
+from shared.events.base import Event
+from shared.events.inference import InferenceRequested
+from shared.settings import ServiceSettings
+
+Document = dict[str, Any]
+
+_NODE = "Name of the node; each has a stream of its own."
+
+
+def document_name(service: str) -> str:
+    return f"{service}.asyncapi.json"
+
+
+def asyncapi_document(service: ServiceContract, version: str) -> Document:
+    events = sorted({*service.consumes, *service.publishes}, key=lambda event: event.type)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": f"Roundhouse {service.name}",
+            "version": version,
+            "description": (
+                f"Channels are Redis streams; this service's consumer group is `{service.name}`. "
+                "A message's headers are flat fields of an entry, its payload is the field `data`."
+            ),
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {"redis": _server()},
+        "channels": {event.type: _channel(event) for event in events},
+        "operations": {
+            **_operations("receive", service.consumes),
+            **_operations("send", service.publishes),
+        },
+        "components": {"messages": {event.__name__: _message(event) for event in events}},
+    }
+
+
+def _server() -> Document:
+    address = {"default": "127.0.0.1:6379", "description": "Host and port of REDIS_URL."}
+    return {"host": "{address}", "protocol": "redis", "variables": {"address": address}}
+
+
+def _channel(event: type[Event]) -> Document:
+    keys = Keys(ServiceSettings.model_fields["key_prefix"].default)
+    reference = {"$ref": f"#/components/messages/{event.__name__}"}
+    channel: Document = {
+        "address": keys.stream(event, "{node}" if event.per_node else None),
+        "messages": {event.__name__: reference},
+    }
+    if event.per_node:
+        channel["parameters"] = {"node": {"description": _NODE}}
+    return channel
+
+
+def _operations(action: str, events: Iterable[type[Event]]) -> Document:
+    return {f"{action}{event.__name__}": _operation(action, event) for event in events}
+
+
+def _operation(action: str, event: type[Event]) -> Document:
+    channel = f"#/channels/{event.type}"
+    return {
+        "action": action,
+        "channel": {"$ref": channel},
+        "messages": [{"$ref": f"{channel}/messages/{event.__name__}"}],
+    }
+
+
+def _message(event: type[Event]) -> Document:
+    return {
+        "name": event.type,
+        "summary": summary(event),
+        "headers": _headers(event),
+        "correlationId": {"location": "$message.header#/correlationid"},
+        "payload": {"$ref": schema_name(event.type)},
+    }
+
+
+def _headers(event: type[Event]) -> Document:
+    attributes = {"$ref": f"{ENVELOPE_NAME}#/$defs/Attributes"}
+    if event is not InferenceRequested:
+        return {"type": "object", "allOf": [attributes], "required": list(REQUIRED)}
+    of_requests = {"$ref": f"{ENVELOPE_NAME}#/$defs/RequestAttributes"}
+    return {"type": "object", "allOf": [attributes, of_requests]}

@@ -1,0 +1,1 @@
+"""`roundhouse doctor`: what this machine has, lacks, and what to do about it."""

@@ -1,0 +1,1 @@
+"""`roundhouse up`: the stores and services of one machine, kept running."""

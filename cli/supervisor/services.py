@@ -1,0 +1,40 @@
+"""The services that `up` runs."""
+
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Service:
+    """`edge`: listens where the user asked for; the others where only this machine reaches."""
+
+    name: str
+    command: tuple[str, ...]
+    edge: bool = False
+
+
+def _module(name: str) -> tuple[str, ...]:
+    """`-P`: what lies in the current folder is never imported."""
+    return (sys.executable, "-P", "-m", name)
+
+
+@dataclass(frozen=True)
+class Services:
+    """One process per service, in stages; or one process for them all."""
+
+    stages: tuple[tuple[Service, ...], ...]
+    compact: Service
+
+
+SERVICES = Services(
+    stages=(
+        (
+            Service("router", _module("services.router")),
+            Service("model-manager", _module("services.model_manager")),
+            Service("inference-worker", _module("services.inference_worker")),
+            Service("vram-monitor", _module("services.vram_monitor")),
+        ),
+        (Service("gateway", _module("services.gateway"), edge=True),),
+    ),
+    compact=Service("services", _module("services"), edge=True),
+)

@@ -1,0 +1,35 @@
+"""The stores that services need: embedded unless a URL says where they are."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.errors import UserError
+from cli.supervisor import valkey
+from cli.supervisor.probes import store_lacks
+
+
+@dataclass(frozen=True)
+class Store:
+    """`url_variable` set in the environment: it exists elsewhere, and nothing is started for it.
+
+    `set_up(folder, port)` prepares the embedded one and returns its command and its URL;
+    `explain(folder, words)` says what the end of its log means.
+    """
+
+    name: str
+    url_variable: str
+    set_up: Callable[[Path, int], tuple[tuple[str, ...], str]]
+    lacks: Callable[[str], Awaitable[str | None]]
+    explain: Callable[[Path, str], UserError | None]
+
+
+STORES = (
+    Store(
+        name="valkey",
+        url_variable="REDIS_URL",
+        set_up=valkey.set_up,
+        lacks=store_lacks,
+        explain=valkey.explain,
+    ),
+)

@@ -1,0 +1,168 @@
+"""`up` itself: everything started, kept, and stopped again."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from cli.errors import UserError
+from cli.supervisor.folder import DataFolder, ProcessState, RunState
+from cli.supervisor.leftovers import end_leftovers
+from cli.supervisor.plan import Plan, Planner, Wishes
+from cli.supervisor.probes import without_password
+from cli.supervisor.process import Child
+from cli.supervisor.services import Services
+from cli.supervisor.stores import Store
+from cli.supervisor.supervisor import Supervisor
+from cli.supervisor.terminal import Terminal
+from shared.bus.configuration import apply_configuration, configuration_version
+from shared.config import ConfigError, load_config
+
+EXTERNAL_WITHIN_S = 5.0
+CONFIG_ERROR_AGAIN_S = 30.0
+CONFIGURATION_EVERY_S = 2.0
+"""How long services may be without a configuration after the store lost everything."""
+
+
+class Up:
+    """One run, from the first process to the last."""
+
+    def __init__(self, wishes: Wishes, plan: Plan, folder: DataFolder, terminal: Terminal) -> None:
+        self._wishes = wishes
+        self._plan = plan
+        self._folder = folder
+        self._terminal = terminal
+        self._supervisor = Supervisor(plan.stages, self._changed)
+
+    async def run(
+        self, stop: asyncio.Event, hurry: asyncio.Event, ready: Callable[[], None]
+    ) -> None:
+        """Return once `stop` is set and everything has ended. Raise `UserError`."""
+        work = asyncio.create_task(self._start_and_keep(ready))
+        told = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({work, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+            work.cancel()
+            with self._terminal.busy("Stopping"):
+                await self._supervisor.stop(hurry)
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.result()
+        self._terminal.say("Stopped.")
+
+    async def _start_and_keep(self, ready: Callable[[], None]) -> None:
+        started_s = time.monotonic()
+        self._write_state()
+        with self._terminal.busy("Starting"):
+            for store in self._plan.external:
+                await self._until_reachable(store)
+            stores, *services = self._supervisor.stages
+            await self._supervisor.start(stores)
+            await self._configure()
+            for stage in services:
+                await self._supervisor.start(stage)
+        self._terminal.everything_ready(self._plan, self._folder.root, time.monotonic() - started_s)
+        ready()
+        await self._keep_configured()
+
+    async def _until_reachable(self, store: Store) -> None:
+        url = self._wishes.environment[store.url_variable]
+        deadline_s = time.monotonic() + EXTERNAL_WITHIN_S
+        while lack := await store.lacks(url):
+            if time.monotonic() > deadline_s:
+                raise UserError(
+                    f"The store at {without_password(url)} ({store.url_variable}) cannot be used: "
+                    f"{lack}.",
+                    f"Start it, correct {store.url_variable}, or unset it to have an embedded "
+                    "store started.",
+                )
+            await asyncio.sleep(0.1)
+
+    async def _configure(self) -> None:
+        """Without a file, what was applied by hand stays in force."""
+        url, file, prefix = self._plan.redis_url, self._wishes.config, self._wishes.prefix
+        if file is not None or await configuration_version(url, prefix) is None:
+            await apply_configuration(url, file, prefix)
+
+    async def _keep_configured(self) -> None:
+        """A FLUSHALL takes the configuration with it; the store itself may also be restarting."""
+        url, prefix = self._plan.redis_url, self._wishes.prefix
+        while True:
+            await asyncio.sleep(CONFIGURATION_EVERY_S)
+            try:
+                if await configuration_version(url, prefix) is None:
+                    await apply_configuration(url, self._wishes.config, prefix)
+                    self._terminal.say("  The store had lost the configuration; it is back.")
+            except ConfigError as error:
+                self._terminal.say(f"  The store lost the configuration, and\n{error}")
+                await asyncio.sleep(CONFIG_ERROR_AGAIN_S)
+            except (RedisError, OSError):
+                continue
+
+    def _changed(self, child: Child) -> None:
+        self._terminal.child_changed(child)
+        self._write_state()
+
+    def _write_state(self) -> None:
+        try:
+            self._folder.write_state(self._state())
+        except OSError as error:
+            self._terminal.say(f"  `roundhouse status` will be out of date: {error}")
+
+    def _state(self) -> RunState:
+        return RunState(
+            pid=os.getpid(),
+            http_host=self._plan.host,
+            http_port=self._plan.port,
+            redis_url=self._plan.redis_url,
+            external=tuple(store.name for store in self._plan.external),
+            processes=tuple(
+                ProcessState(
+                    name=child.program.name,
+                    state=child.state,
+                    pid=child.pid,
+                    port=child.program.port,
+                    restarts=child.restarts,
+                    note=child.note,
+                    store=child.program.store,
+                )
+                for child in self._supervisor.children
+            ),
+        )
+
+
+async def up(
+    wishes: Wishes, services: Services, terminal: Terminal, ready: Callable[[], None]
+) -> None:
+    """Run everything until SIGINT, SIGTERM or SIGHUP. Raise `UserError`, `ConfigError`."""
+    stop, hurry = _signals(terminal)
+    load_config(wishes.config)
+    folder = DataFolder(wishes.data)
+    folder.prepare()
+    with folder.held():
+        left = await asyncio.to_thread(end_leftovers, folder.marker)
+        if left:
+            terminal.say(f"Ended {left} processes that an earlier run had left behind.")
+        plan = Planner(wishes, services, folder).plan()
+        await Up(wishes, plan, folder, terminal).run(stop, hurry, ready)
+
+
+def _signals(terminal: Terminal) -> tuple[asyncio.Event, asyncio.Event]:
+    """The first signal asks to stop, every further one to hurry."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def signalled(number: signal.Signals) -> None:
+        if number == signal.SIGHUP:
+            terminal.fall_silent()
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, signalled, number)
+    return stop, hurry

@@ -1,0 +1,21 @@
+"""All services in one process: `python -m services`, for small machines."""
+
+from services.gateway.app import create_app as gateway
+from services.gateway.settings import settings_or_exit
+from services.inference_worker.app import create_app as inference_worker
+from services.inference_worker.settings import Settings as WorkerSettings
+from services.model_manager.app import create_app as model_manager
+from services.model_manager.settings import Settings as ModelManagerSettings
+from services.router.app import create_app as router
+from services.router.settings import Settings as RouterSettings
+from services.vram_monitor.app import create_app as vram_monitor
+from services.vram_monitor.settings import Settings as VramMonitorSettings
+from shared.service import run
+
+run(
+    router(RouterSettings()),
+    model_manager(ModelManagerSettings()),
+    inference_worker(WorkerSettings()),
+    vram_monitor(VramMonitorSettings()),
+    gateway(settings_or_exit()),
+)

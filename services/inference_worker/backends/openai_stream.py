@@ -1,0 +1,144 @@
+"""The OpenAI protocol as engines speak it: one call in, one stream out."""
+
+import json
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import Any
+
+from services.inference_worker.backends.failures import failure
+from services.inference_worker.backends.http import EngineHttp
+from services.inference_worker.backends.parameters import require_one_answer, token_limit
+from services.inference_worker.backends.port import BackendError, Call, Delta, Finished
+from shared.events.base import Operation
+from shared.events.inference import FailureReason, Usage
+
+PATHS = {
+    Operation.CHAT: "/v1/chat/completions",
+    Operation.COMPLETION: "/v1/completions",
+    Operation.EMBEDDING: "/v1/embeddings",
+}
+
+READ_APART = ("role", "content")
+"""Keys of a delta that are not passed on as they are."""
+
+
+async def stream(
+    http: EngineHttp, call: Call, model: str
+) -> AsyncGenerator[Delta | Finished, None]:
+    """Run the call on an engine whose own name for the model is `model`."""
+    if call.operation is Operation.EMBEDDING:
+        yield await _embed(http, call, model)
+        return
+    require_one_answer(call.input)
+    answer = Answer(call.operation)
+    async with aclosing(http.lines(PATHS[call.operation], _body(call, model))) as arriving:
+        async for lines in arriving:
+            for delta in answer.read(lines):
+                yield delta
+    yield answer.finished()
+
+
+def _body(call: Call, model: str) -> dict[str, Any]:
+    body = {
+        **call.input,
+        "model": model,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    body.pop("max_completion_tokens", None)  # LM Studio knows only the older name
+    limit = token_limit(call)
+    if limit is not None:
+        body["max_tokens"] = limit
+    return body
+
+
+async def _embed(http: EngineHttp, call: Call, model: str) -> Finished:
+    body = {**call.input, "model": model, "encoding_format": "float"}
+    answer = await http.post(PATHS[Operation.EMBEDDING], body, timeout_s=None)
+    match answer:
+        case {"data": [*items]}:
+            vectors = [item["embedding"] for item in sorted(items, key=lambda item: item["index"])]
+            return Finished(usage=_usage(answer), embeddings=vectors)
+    raise BackendError(FailureReason.CRASHED, f"{http.url} answered without embeddings")
+
+
+class Answer:
+    """What one stream of server-sent events has said so far."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._is_chat = operation is Operation.CHAT
+        self._finish_reason: str | None = None
+        self._usage = Usage()
+        self._timings: dict[str, Any] = {}
+
+    def read(self, lines: Iterable[bytes]) -> list[Delta]:
+        """What these lines add. Neighbouring pieces of text come as one, so that a slow reader
+        gets few large deltas. Raise `BackendError` where the engine reports one."""
+        deltas: list[Delta] = []
+        text: list[str] = []
+        for line in lines:
+            content, extra = self._read(line)
+            if content:
+                text.append(content)
+            if extra:
+                deltas.append(Delta("".join(text), extra))
+                text.clear()
+        if text:
+            deltas.append(Delta("".join(text)))
+        return deltas
+
+    def finished(self) -> Finished:
+        """The engine's account. Raise `CRASHED` where it broke off without one."""
+        if self._finish_reason is None:
+            raise BackendError(FailureReason.CRASHED, "the engine broke off its answer")
+        return Finished(
+            finish_reason=self._finish_reason,
+            usage=self._usage,
+            prefill_ms=self._timings.get("prompt_ms"),
+            decode_ms=self._timings.get("predicted_ms"),
+        )
+
+    def _read(self, line: bytes) -> tuple[str, dict[str, Any] | None]:
+        name, _, value = line.partition(b":")
+        value = value.strip()
+        if name == b"error":
+            raise failure(value.decode(errors="replace"))
+        if name != b"data" or value == b"[DONE]":
+            return "", None
+        event = _event(value)
+        if "error" in event:
+            raise failure(value.decode(errors="replace"))
+        if event.get("usage"):
+            self._usage = _usage(event)
+        self._timings = event.get("timings") or self._timings
+        if not event.get("choices"):
+            return "", None
+        return self._choice(event["choices"][0])
+
+    def _choice(self, choice: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+        self._finish_reason = choice.get("finish_reason") or self._finish_reason
+        if not self._is_chat:
+            return choice.get("text") or "", None
+        delta = choice.get("delta") or {}
+        extra = {key: value for key, value in delta.items() if key not in READ_APART and value}
+        if "reasoning" in extra:  # the name that newer vLLM and LM Studio use
+            extra.setdefault("reasoning_content", extra.pop("reasoning"))
+        return delta.get("content") or "", extra or None
+
+
+def _event(value: bytes) -> dict[str, Any]:
+    try:
+        event = json.loads(value)
+    except ValueError as error:
+        raise BackendError(FailureReason.CRASHED, "the engine sent a broken event") from error
+    return event if isinstance(event, dict) else {}
+
+
+def _usage(answer: dict[str, Any]) -> Usage:
+    usage = answer.get("usage") or {}
+    details = usage.get("prompt_tokens_details") or {}
+    return Usage(
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        completion_tokens=usage.get("completion_tokens") or 0,
+        cached_tokens=details.get("cached_tokens") or 0,
+    )

@@ -1,0 +1,7 @@
+"""The manager needs only what every service needs."""
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Environment of a model-manager."""

@@ -1,0 +1,138 @@
+"""Reading an entry of the inbox, whoever wrote it: attributes first, then what `data` says."""
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from services.router.policy.request import RequestAttributes
+from shared.bus.envelope import Entry
+from shared.bus.ids import new_traceparent
+from shared.events.base import REQUEST_ID, Operation, Priority, ReplyMode
+from shared.events.inference import MAX_REPLY_NAME_LENGTH, InferenceRequested
+
+Kind = TypeVar("Kind", Operation, Priority, ReplyMode)
+
+PRINCIPAL = "local"
+"""Who writes the shared stream, as long as nobody has a key."""
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+MAX_NAME_LENGTH = 128
+MAX_VALUE_LENGTH = 63
+"""A longer value would turn the whole record into a larger encoding; only models may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A request as its entry describes it."""
+
+    request_id: str
+    attributes: RequestAttributes
+    dataclass: str
+    replyto: str
+    replymode: ReplyMode
+    traceparent: str
+    dataref: str
+
+    def fields(self) -> dict[str, str]:
+        """What the record keeps of it beside the router's own decisions."""
+        return {
+            "principal": PRINCIPAL,
+            "tenant": PRINCIPAL,
+            "dataclass": self.dataclass,
+            "replymode": self.replymode,
+            "traceparent": self.traceparent,
+            "inputbytes": str(self.attributes.input_bytes),
+            "maxtokens": str(self.attributes.max_tokens or ""),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An entry that is no request. `request_id` is "" where not even that can be read."""
+
+    request_id: str
+    why: str
+    replyto: str = ""
+
+
+def read(entry: Entry) -> Incoming | Unreadable:
+    """Attributes win over `data`; `data` is parsed only where attributes leave a question open."""
+    try:
+        request_id = entry.text("id") or entry.id
+        replyto = entry.text("replyto")
+    except UnicodeDecodeError:
+        return Unreadable("", "its attributes are not UTF-8")
+    if not re.fullmatch(REQUEST_ID, request_id):
+        why = "its id may have 64 letters, digits and ._:- and must begin with a letter or digit"
+        return Unreadable(entry.id, why, replyto if len(replyto) <= MAX_REPLY_NAME_LENGTH else "")
+    if len(entry.data) > MAX_BODY_BYTES:
+        return Unreadable(request_id, f"its body is larger than {MAX_BODY_BYTES} bytes", replyto)
+    if len(replyto) > MAX_REPLY_NAME_LENGTH:
+        why = f"replyto is longer than {MAX_REPLY_NAME_LENGTH} characters"
+        return Unreadable(request_id, why)
+    try:
+        return _incoming(entry, request_id, replyto)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "data"
+        return Unreadable(request_id, f"{where}: {first['msg']}", replyto)
+    except ValueError as error:
+        return Unreadable(request_id, str(error), replyto)
+
+
+def _incoming(entry: Entry, request_id: str, replyto: str) -> Incoming:
+    complete = all(entry.text(name) for name in ("type", "operation", "inputbytes"))
+    data = InferenceRequested(input="") if complete else _parsed(entry)
+    attributes = RequestAttributes(
+        model=_short(entry.text("model") or data.model or "", "model", MAX_NAME_LENGTH) or None,
+        task=_short(entry.text("task") or data.task or "", "task") or None,
+        operation=_either(Operation, entry.text("operation")) or data.operation,
+        priority=_either(Priority, entry.text("priority")) or data.priority,
+        deadline_ms=_number(entry, "deadlinems") or data.deadline_ms,
+        max_tokens=_number(entry, "maxtokens") or data.max_tokens,
+        input_bytes=_number(entry, "inputbytes") or len(entry.data),
+    )
+    return Incoming(
+        request_id=request_id,
+        attributes=attributes,
+        dataclass=_short(entry.text("dataclass") or data.dataclass or "internal", "dataclass"),
+        replyto=replyto,
+        replymode=_either(ReplyMode, entry.text("replymode")) or ReplyMode.FINAL,
+        traceparent=_short(entry.text("traceparent"), "traceparent") or new_traceparent(),
+        dataref=_short(entry.text("dataref"), "dataref"),
+    )
+
+
+def _parsed(entry: Entry) -> InferenceRequested:
+    if entry.text("dataref"):
+        return InferenceRequested(input="")
+    if not entry.data:
+        raise ValueError("the entry has no field `data`; put the request there as JSON")
+    return InferenceRequested.model_validate_json(entry.data)
+
+
+def _either(kind: type[Kind], text: str) -> Kind | None:
+    if not text:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        choices = ", ".join(kind)
+        raise ValueError(f"{text!r} is not a {kind.__name__}; choose one of {choices}") from None
+
+
+def _number(entry: Entry, name: str) -> int | None:
+    text = entry.text(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**53:
+        raise ValueError(f"{name} is {text!r}; it must be a positive whole number")
+    return int(text)
+
+
+def _short(text: str, name: str, limit: int = MAX_VALUE_LENGTH) -> str:
+    if len(text.encode()) > limit:
+        raise ValueError(f"{name} is longer than {limit} bytes")
+    return text

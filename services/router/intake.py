@@ -1,0 +1,162 @@
+"""The inbox: entries become records or refusals, cancellations end requests."""
+
+import asyncio
+from collections import Counter
+
+import structlog
+
+from services.router import inbox
+from services.router.policy.admission import Admitted, Load, admit
+from services.router.policy.refusal import Refused
+from services.router.policy.request import Waiting
+from services.router.term import Term
+from shared.bus.envelope import Entry, decode
+from shared.bus.records import Admission
+from shared.bus.writer import ScriptError
+from shared.events.base import Operation, Priority
+from shared.events.inference import (
+    FailureReason,
+    InferenceCancelled,
+    InferenceCancelRequested,
+    InferenceRejected,
+)
+from shared.telemetry import ADMITTED, REFUSED
+
+log = structlog.get_logger()
+
+
+async def take_in(term: Term, entries: list[Entry]) -> None:
+    """Admit a batch in one round trip; one invalid entry never holds up the others."""
+    arriving: Counter[Priority] = Counter()
+    await asyncio.gather(*[_take_in_one(term, entry, arriving) for entry in entries])
+    term.pump()
+
+
+async def cancel(term: Term, entries: list[Entry]) -> None:
+    for entry in entries:
+        try:
+            event = decode(InferenceCancelRequested, entry).event
+        except ValueError:
+            await term.bus.bury(entry, "invalid: not a cancel request")
+            continue
+        await end_cancelled(term, event.request_id, event.reason)
+        await term.bus.writer.send("XACK", entry.stream, term.bus.name, entry.id)
+
+
+async def end_cancelled(term: Term, request_id: str, reason: str) -> None:
+    """End a request wherever it is; one that flies keeps its slot until its worker lets go."""
+    waiting = term.backlog.remove(request_id)
+    flying = term.flying.get(request_id)
+    known = waiting or (flying.waiting if flying else None)
+    attempts = flying.attempt if flying else (waiting.attempt if waiting else 0)
+    final = InferenceCancelled(request_id=request_id, message=reason, attempts=attempts)
+    answer = await term.records.end(
+        term.token,
+        final,
+        known.priority if known else Priority.NORMAL,
+        node=flying.node if flying else "",
+        attempt=flying.attempt if flying else 0,
+    )
+    log.info("cancelled", request=request_id, answer=answer)
+
+
+async def _take_in_one(term: Term, entry: Entry, arriving: Counter[Priority]) -> None:
+    incoming = inbox.read(entry)
+    try:
+        if isinstance(incoming, inbox.Unreadable):
+            await _refuse_unreadable(term, entry, incoming)
+        else:
+            await _admit(term, entry, incoming, arriving)
+    except ScriptError as error:
+        # A key of ours that somebody made something else of, or more fields than a script takes.
+        log.warning("not_admitted", entry=entry.id, error=str(error))
+        await term.bus.bury(entry, f"invalid: {error}")
+
+
+async def _admit(
+    term: Term, entry: Entry, incoming: inbox.Incoming, arriving: Counter[Priority]
+) -> None:
+    decision = admit(incoming.attributes, term.bus.config, term.fleet, _load(term, arriving))
+    admission = _admission(incoming, decision)
+    if isinstance(decision, Admitted):
+        arriving[decision.priority] += 1
+    outcome, admitted_ms = await term.records.admit(term.token, entry, admission)
+    if outcome == "rejected" and admission.refusal:
+        REFUSED.labels(admission.refusal.reason).inc()
+    if outcome == "waiting" and incoming.request_id not in term.backlog:
+        ADMITTED.labels(admission.priority, admission.task).inc()
+        term.backlog.add(_waiting(admission, admitted_ms))
+
+
+def _load(term: Term, arriving: Counter[Priority]) -> Load:
+    waiting = {each: length + arriving[each] for each, length in term.backlog.lengths.items()}
+    rates = term.throughput.per_second(term.clock.now_ms())
+    return Load(waiting, rates, term.memory_fraction)
+
+
+def _admission(incoming: inbox.Incoming, decision: Admitted | Refused) -> Admission:
+    refusal, fields = None, incoming.fields()
+    if isinstance(decision, Refused):
+        refusal = InferenceRejected(
+            request_id=incoming.request_id,
+            reason=decision.reason,
+            message=decision.message,
+            retry_after_s=decision.retry_after_s,
+        )
+        decision = Admitted(
+            task=incoming.attributes.task or "",
+            priority=incoming.attributes.priority or Priority.NORMAL,
+            operation=incoming.attributes.operation or Operation.CHAT,
+            candidates=(),
+            deadline_ms=0,
+            max_tokens=None,
+        )
+    return Admission(
+        request_id=incoming.request_id,
+        priority=decision.priority,
+        task=decision.task,
+        model=incoming.attributes.model or "",
+        asked=f"{incoming.attributes.task or ''}\n{incoming.attributes.model or ''}",
+        chain=decision.candidates,
+        deadline_ms=decision.deadline_ms,
+        fields={**fields, "operation": decision.operation},
+        replyto=incoming.replyto,
+        dataref=incoming.dataref,
+        refusal=refusal,
+    )
+
+
+def _waiting(admission: Admission, admitted_ms: int) -> Waiting:
+    return Waiting(
+        id=admission.request_id,
+        tenant=admission.fields["tenant"],
+        priority=admission.priority,
+        candidates=admission.chain,
+        admitted_ms=admitted_ms,
+        deadline_ms=admitted_ms + admission.deadline_ms,
+    )
+
+
+async def _refuse_unreadable(term: Term, entry: Entry, unreadable: inbox.Unreadable) -> None:
+    """Refuse it by name where it has one; keep the entry as a dead letter either way."""
+    if unreadable.request_id:
+        refusal = InferenceRejected(
+            request_id=unreadable.request_id,
+            reason=FailureReason.INVALID,
+            message=unreadable.why,
+        )
+        admission = Admission(
+            request_id=unreadable.request_id,
+            priority=Priority.NORMAL,
+            task="",
+            model="",
+            asked="",
+            chain=(),
+            deadline_ms=0,
+            fields={"principal": inbox.PRINCIPAL, "tenant": inbox.PRINCIPAL},
+            replyto=unreadable.replyto,
+            refusal=refusal,
+        )
+        await term.records.admit(term.token, entry, admission)
+        REFUSED.labels(FailureReason.INVALID).inc()
+    await term.bus.bury(entry, f"invalid: {unreadable.why}")

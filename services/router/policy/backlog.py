@@ -1,0 +1,163 @@
+"""The order of all that waits. Mutable, in the leader's memory, rebuilt from the records."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from services.router.policy.lanes import Choice, Lane, Lanes
+from services.router.policy.request import Waiting
+from services.router.policy.timeline import Entry, Timeline
+from services.router.policy.view import Fleet
+from shared.config.models import Config
+from shared.events.base import Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The next attempt: who, with which model, where and why."""
+
+    waiting: Waiting
+    model: str
+    node: str
+    reason: str
+
+    @property
+    def attempt(self) -> int:
+        return self.waiting.attempt + 1
+
+
+@dataclass(slots=True)
+class Demand:
+    """What waits for one model."""
+
+    waiting: dict[Priority, int] = field(default_factory=lambda: dict.fromkeys(Priority, 0))
+    oldest_ms: int | None = None
+    """When the one that waits longest was admitted."""
+
+
+class Backlog:
+    """Requests that wait, and the decision which of them goes next.
+
+    Of all heads of lanes that could have a free slot, the one goes whose wait reaches the bound
+    of its class first: classes with ageing. An assignment costs O(lanes + log n).
+    """
+
+    def __init__(self, fleet: Fleet, config: Config) -> None:
+        self.lengths: dict[Priority, int] = dict.fromkeys(Priority, 0)
+        self._fleet = fleet
+        self._bounds_ms = _wait_bounds_ms(config)
+        self._arrivals = count()
+        self._entries: dict[str, Entry] = {}
+        self._lanes = Lanes()
+        self._laid_out_for = fleet.offers_version
+        self._held = Timeline()
+        self._deadlines = Timeline()
+        self._expired: list[Waiting] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return (entry.waiting for entry in self._entries.values())
+
+    def __contains__(self, request: str) -> bool:
+        return request in self._entries
+
+    def add(self, waiting: Waiting) -> None:
+        """Its place follows from its admission, also after a failed attempt.
+
+        Raise `ValueError` where the request waits already.
+        """
+        if waiting.id in self._entries:
+            raise ValueError(f"request {waiting.id} waits already")
+        entry = Entry(waiting, next(self._arrivals))
+        self._entries[waiting.id] = entry
+        self.lengths[waiting.priority] += 1
+        self._deadlines.push(waiting.deadline_ms, entry)
+        if waiting.not_before_ms > 0:
+            self._held.push(waiting.not_before_ms, entry)
+            entry.queue = self._held
+        else:
+            self._line_up(entry)
+
+    def remove(self, request: str) -> Waiting | None:
+        """Take the request out; None where it does not wait."""
+        entry = self._entries.pop(request, None)
+        if entry is None:
+            return None
+        entry.alive = False
+        self.lengths[entry.waiting.priority] -= 1
+        self._deadlines.buried()
+        if isinstance(entry.queue, Lane):
+            self._lanes.left(entry.queue)
+        else:
+            self._held.buried()
+        return entry.waiting
+
+    def expired(self, now_ms: int) -> list[Waiting]:
+        """Those whose deadline has come. They wait no longer: whoever asks has to end them."""
+        self._advance(now_ms)
+        expired, self._expired = self._expired, []
+        return expired
+
+    def next_assignment(self, now_ms: int) -> Assignment | None:
+        """Take the next request out, and take the slot for it. None: nothing that waits can run."""
+        self._advance(now_ms)
+        found = (self._lanes.first_for(model, now_ms) for model in self._fleet.models_with_slots())
+        choice = min((choice for choice in found if choice is not None), default=None)
+        if choice is None:
+            return None
+        waiting, model = choice.entry.waiting, choice.model
+        node = self._fleet.best_node(model)
+        free = self._fleet.free_slots(node, model)
+        reason = f"{_why(choice)}; {node} has most free slots ({free})"
+        self._fleet.start(waiting.id, node, model)
+        self.remove(waiting.id)
+        return Assignment(waiting, model, node, reason)
+
+    def demand(self, now_ms: int) -> dict[str, Demand]:
+        """By model, what waits for it; those held back or without any live node are left out."""
+        self._advance(now_ms)
+        demands: defaultdict[str, Demand] = defaultdict(Demand)
+        for lane in self._lanes:
+            if lane.reach.active is None:
+                continue
+            demand = demands[lane.reach.active]
+            demand.waiting[lane.key.priority] += len(lane)
+            admitted_ms = lane.first[2].waiting.admitted_ms
+            if demand.oldest_ms is None or admitted_ms < demand.oldest_ms:
+                demand.oldest_ms = admitted_ms
+        return dict(demands)
+
+    def _advance(self, now_ms: int) -> None:
+        if self._laid_out_for != self._fleet.offers_version:
+            self._laid_out_for = self._fleet.offers_version
+            self._lanes.lay_out(self._fleet.offers)
+        while (head := self._deadlines.head()) is not None and head[0] <= now_ms:
+            self.remove(head[2].waiting.id)
+            self._expired.append(head[2].waiting)
+        while (entry := self._held.pop_due(now_ms)) is not None:
+            self._line_up(entry)
+
+    def _line_up(self, entry: Entry) -> None:
+        waiting = entry.waiting
+        overdue_ms = waiting.admitted_ms + self._bounds_ms[waiting.priority]
+        self._lanes.add(overdue_ms, entry, self._fleet.offers)
+
+
+def _wait_bounds_ms(config: Config) -> Mapping[Priority, int]:
+    """How long a request of each class may wait before it is overdue."""
+    return {
+        priority: int(bounds.wait_bound_s * 1000) for priority, bounds in config.priorities.items()
+    }
+
+
+def _why(choice: Choice) -> str:
+    route, reach = choice.lane.key.route, choice.lane.reach
+    wanted = route.candidates[route.position]
+    if choice.preference > 0:
+        return f"waited too long for {reach.active or wanted}"
+    if choice.model != wanted:
+        return f"no live node offers {wanted}"
+    return "first choice" if route.position == 0 else "next candidate after a failure"

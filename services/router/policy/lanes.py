@@ -1,0 +1,120 @@
+"""Lanes: those who wait for the same model in the same class, for the same tenant, in order."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from operator import attrgetter
+from typing import NamedTuple
+
+from services.router.policy.reach import Reach, reach
+from services.router.policy.request import Route
+from services.router.policy.timeline import Entry, Item, Timeline
+from services.router.policy.view import Offer
+from shared.events.base import Priority
+
+
+class LaneKey(NamedTuple):
+    """Requests that differ in nothing that the choice of a model depends on share a lane."""
+
+    route: Route
+    priority: Priority
+    tenant: str
+
+
+class Lane(Timeline):
+    """Entries by the end of their class's wait bound: inside a lane, first come, first served."""
+
+    def __init__(self, key: LaneKey) -> None:
+        super().__init__()
+        self.key = key
+        self.reach = Reach(None, ())
+        self.first: Item
+        """The head; kept up to date by `Lanes`, which drops a lane that has none."""
+
+
+class Choice(NamedTuple):
+    """The head of a lane, and a model that it may take. The smallest goes first."""
+
+    overdue_ms: int
+    """When its wait reached the bound of its class."""
+    order: int
+    preference: int
+    """0 is the model that it waits for."""
+    model: str
+    entry: Entry
+    lane: Lane
+
+
+class Lanes:
+    """All lanes that are not empty, found by the models that their heads may take."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[LaneKey, Lane] = {}
+        self._active: defaultdict[str, set[Lane]] = defaultdict(set)
+        self._overdue: defaultdict[str, set[Lane]] = defaultdict(set)
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes.values())
+
+    def add(self, overdue_ms: int, entry: Entry, offers: Mapping[str, Offer]) -> None:
+        waiting = entry.waiting
+        key = LaneKey(waiting.route, waiting.priority, waiting.tenant)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+            self._index(lane, offers)
+        lane.push(overdue_ms, entry)
+        entry.queue = lane
+        self._refresh(lane)
+
+    def left(self, lane: Lane) -> None:
+        """An entry of this lane has died."""
+        lane.buried()
+        self._refresh(lane)
+
+    def lay_out(self, offers: Mapping[str, Offer]) -> None:
+        """What is offered has changed: O(lanes), for the entries stay where they are."""
+        self._active.clear()
+        self._overdue.clear()
+        for lane in self._lanes.values():
+            self._index(lane, offers)
+
+    def first_for(self, model: str, now_ms: int) -> Choice | None:
+        """Who should get a free slot of this model: the earliest overdue of all lanes' heads."""
+        choices = []
+        lanes = self._active.get(model)
+        if lanes:
+            choices.append(_choice(lanes, model))
+        lanes = self._overdue.get(model)
+        if lanes:
+            choice = _choice(lanes, model)
+            if choice.overdue_ms <= now_ms:
+                choices.append(choice)
+        return min(choices, default=None)
+
+    def _refresh(self, lane: Lane) -> None:
+        head = lane.head()
+        if head is not None:
+            lane.first = head
+            return
+        del self._lanes[lane.key]
+        self._unindex(lane)
+
+    def _index(self, lane: Lane, offers: Mapping[str, Offer]) -> None:
+        lane.reach = reach(lane.key.route, offers)
+        if lane.reach.active is not None:
+            self._active[lane.reach.active].add(lane)
+        for model in lane.reach.overdue:
+            self._overdue[model].add(lane)
+
+    def _unindex(self, lane: Lane) -> None:
+        if lane.reach.active is not None:
+            self._active[lane.reach.active].discard(lane)
+        for model in lane.reach.overdue:
+            self._overdue[model].discard(lane)
+
+
+def _choice(lanes: set[Lane], model: str) -> Choice:
+    lane = min(lanes, key=attrgetter("first"))
+    overdue_ms, order, entry = lane.first
+    preference = 0 if model == lane.reach.active else 1 + lane.reach.overdue.index(model)
+    return Choice(overdue_ms, order, preference, model, entry, lane)

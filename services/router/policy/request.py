@@ -1,0 +1,54 @@
+"""A request as the policy knows it: what it asked for, and what became of it while it waits."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.events.base import Operation, Priority
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAttributes:
+    """What the entry of a request says, without its body."""
+
+    model: str | None = None
+    task: str | None = None
+    operation: Operation | None = None
+    priority: Priority | None = None
+    deadline_ms: int | None = None
+    """A duration, counted from admission."""
+    max_tokens: int | None = None
+    input_bytes: int = 0
+
+
+class Route(NamedTuple):
+    """Where a request may go. Requests with equal routes can share a lane."""
+
+    candidates: tuple[str, ...]
+    """Models, best first."""
+    position: int
+    """Where in `candidates` the search for the active one begins."""
+    too_small: frozenset[str]
+    """Candidates whose context is proven too small for this request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request's record while it waits. Points in time are Redis time, in milliseconds."""
+
+    id: str
+    tenant: str
+    priority: Priority
+    candidates: tuple[str, ...]
+    admitted_ms: int
+    deadline_ms: int
+    position: int = 0
+    not_before_ms: int = 0
+    attempt: int = 0
+    """Attempts started so far."""
+    charged: int = 0
+    """Those of them that count against the limit."""
+    too_small: frozenset[str] = frozenset()
+
+    @property
+    def route(self) -> Route:
+        return Route(self.candidates, self.position, self.too_small)

@@ -1,0 +1,157 @@
+"""What the policy sees of the world: the nodes as last heard, and which slots are free."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from services.router.policy.flight import Flight, Slot
+from shared.events.base import Operation
+from shared.events.models import LocalModel, ModelState, NodeHeartbeat, ResidentModel
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node as its last heartbeat described it."""
+
+    name: str
+    instance: str
+    inventory: Mapping[str, LocalModel]
+    resident: Mapping[str, ResidentModel]
+    alive: bool = True
+    settled: bool = True
+    """False until a heartbeat of this instance was heard by this leader: it counts as full."""
+
+    @classmethod
+    def heard(cls, beat: NodeHeartbeat) -> "Node":
+        return cls(
+            name=beat.node,
+            instance=beat.instance,
+            inventory={model.name: model for model in beat.inventory},
+            resident={model.name: model for model in beat.resident},
+        )
+
+    def slots(self, model: str) -> int:
+        """Requests that the model takes at a time, here and now; 0 where it takes none."""
+        local = self.inventory.get(model)
+        if local is None or not self.alive or not self.settled:
+            return 0
+        profile = self.resident.get(model)
+        if profile is not None:
+            return profile.slots if profile.state is ModelState.READY else 0
+        return 0 if local.loadable else local.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that live nodes could serve, loaded or not; over all of them where they differ."""
+
+    operations: frozenset[Operation]
+    """What each of the nodes can do with it."""
+    context_tokens: int
+    """The largest."""
+    need_mib: int
+    """The largest."""
+    noise: bool
+    degraded: bool
+
+    @property
+    def fallback(self) -> bool:
+        """Better than no answer, but no model's answer."""
+        return self.noise or self.degraded
+
+    def holds(self, tokens: int) -> bool:
+        """Whether its context is large enough; rules read any length."""
+        return self.degraded or tokens <= self.context_tokens
+
+
+class Fleet:
+    """All nodes, and the slots that the leader's own attempts leave free on them."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        """By name; a lost node stays, so that its models remain known."""
+        self.offers: dict[str, Offer] = {}
+        """By model."""
+        self.offers_version = 0
+        """Counts up whenever `offers` changes."""
+        self.known: frozenset[str] = frozenset()
+        """Models in the inventory of some node, living or lost."""
+        self.resident: frozenset[str] = frozenset()
+        """Models that some node could run without a load."""
+        self.flight = Flight()
+        self._free: dict[str, dict[str, int]] = {}
+
+    def put(self, node: Node) -> None:
+        """A heartbeat was heard, or something else is known of the node."""
+        before = self.nodes.get(node.name)
+        self.nodes[node.name] = node
+        for model in node.inventory.keys() | (before.inventory.keys() if before else ()):
+            self._count(Slot(node.name, model))
+        if before is None or (before.alive, before.inventory) != (node.alive, node.inventory):
+            self._list_offers()
+        self.resident = frozenset(
+            model for one in self.nodes.values() for model in one.inventory if one.slots(model)
+        )
+
+    def lose(self, name: str) -> None:
+        """The node's heartbeats stopped. What flies there keeps its slots until it is ended."""
+        node = self.nodes.get(name)
+        if node is not None:
+            self.put(replace(node, alive=False))
+
+    def start(self, request: str, node: str, model: str) -> None:
+        """An attempt uses a slot, also beyond those that the node has: a successor's view lags."""
+        slot = Slot(node, model)
+        self.flight.start(request, slot)
+        self._count(slot)
+
+    def end(self, request: str) -> None:
+        """The attempt let its slot go. Harmless where it holds none."""
+        slot = self.flight.end(request)
+        if slot is not None:
+            self._count(slot)
+
+    def free_slots(self, node: str, model: str) -> int:
+        return self._free.get(model, {}).get(node, 0)
+
+    def models_with_slots(self) -> Iterable[str]:
+        """Models with a free slot on some node."""
+        return self._free.keys()
+
+    def best_node(self, model: str) -> str:
+        """The node where the model has most free slots; of equals the first by name.
+
+        Raise `KeyError` where no node has one.
+        """
+        free = self._free[model]
+        return min(free, key=lambda node: (-free[node], node))
+
+    def _count(self, slot: Slot) -> None:
+        node = self.nodes.get(slot.node)
+        free = node.slots(slot.model) - len(self.flight.on(slot)) if node else 0
+        by_node = self._free.setdefault(slot.model, {})
+        if free > 0:
+            by_node[slot.node] = free
+        else:
+            by_node.pop(slot.node, None)
+            if not by_node:
+                del self._free[slot.model]
+
+    def _list_offers(self) -> None:
+        found: dict[str, list[LocalModel]] = {}
+        for node in self.nodes.values():
+            if node.alive:
+                for model in node.inventory.values():
+                    found.setdefault(model.name, []).append(model)
+        self.offers = {name: _combine(models) for name, models in found.items()}
+        self.offers_version += 1
+        self.known = frozenset().union(*(node.inventory for node in self.nodes.values()))
+
+
+def _combine(models: list[LocalModel]) -> Offer:
+    return Offer(
+        operations=frozenset.intersection(*(frozenset(model.operations) for model in models)),
+        context_tokens=max(model.context_tokens for model in models),
+        need_mib=max(model.need_mib for model in models),
+        noise=any(model.noise for model in models),
+        degraded=any(model.degraded for model in models),
+    )

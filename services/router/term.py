@@ -1,0 +1,134 @@
+"""What a leader knows during its term. Memory only: a successor rebuilds it from the records."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from time import monotonic
+
+import structlog
+
+from services.router.listening import listened_s
+from services.router.policy.backlog import Assignment, Backlog
+from services.router.policy.request import Waiting
+from services.router.policy.throughput import Throughput
+from services.router.policy.view import Fleet, Node
+from shared.bus.bus import Bus
+from shared.bus.clock import StoreClock
+from shared.bus.requests import RequestRecords
+from shared.events.inference import InferenceRouted
+from shared.events.models import NodeHeartbeat
+
+log = structlog.get_logger()
+
+
+class StepDownError(Exception):
+    """Memory and records disagree, or the lease is gone: lead anew, from the records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flying:
+    """An attempt under way, and the request as it was before it."""
+
+    waiting: Waiting
+    model: str
+    node: str
+    since_s: float = field(default_factory=monotonic)
+
+    @property
+    def attempt(self) -> int:
+        return self.waiting.attempt + 1
+
+
+class Term:
+    """One leadership: the fleet, the backlog and what flies, kept in step with the records."""
+
+    def __init__(self, bus: Bus, records: RequestRecords, clock: StoreClock, token: str) -> None:
+        self.bus = bus
+        self.records = records
+        self.clock = clock
+        self.token = token
+        self.fleet = Fleet()
+        self.backlog = Backlog(self.fleet, bus.config)
+        self.throughput = Throughput(clock.now_ms())
+        self.flying: dict[str, Flying] = {}
+        self.heard_s: dict[str, float] = {}
+        """When each node's last heartbeat came."""
+        self._beats_ms: deque[int] = deque(maxlen=1000)
+        self._heard = asyncio.Event()
+        self.memory_fraction = 0.0
+        self.settling: set[str] = set()
+        """Requests whose failed attempt is being settled: once, whoever noticed it first."""
+        self.strangers: frozenset[str] | set[str] = frozenset()
+        """In flight at the last look, but not in memory: adopted if they are there at the next."""
+        self.dispatched = 0
+        """Dispatches of this term, each of which took a request out of its index."""
+        self._dispatches: set[asyncio.Task[None]] = set()
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Fails as soon as any part of the term does."""
+
+    def fail(self, error: BaseException) -> None:
+        if not self.broken.done():
+            self.broken.set_exception(error)
+
+    def hear(self, beat: NodeHeartbeat, sent_ms: int) -> bool:
+        """Take in a heartbeat, sent at a time of the store's; True where the node had been lost."""
+        known = self.fleet.nodes.get(beat.node)
+        self.heard_s[beat.node] = monotonic() - (self.clock.now_ms() - sent_ms) / 1000
+        self.fleet.put(Node.heard(beat))
+        self._beats_ms.append(sent_ms)
+        self._heard.set()
+        self.pump()
+        return known is not None and not known.alive
+
+    async def listened(self, enough_s: float) -> None:
+        """Wait until the nodes have been heard for so long, by this leader or before it."""
+        heartbeat_s = self.bus.config.timing.heartbeat_s
+        while True:
+            now_ms = self.clock.now_ms()
+            ages_s = [(now_ms - sent_ms) / 1000 for sent_ms in self._beats_ms]
+            if listened_s(ages_s, heartbeat_s) >= enough_s:
+                return
+            self._heard.clear()
+            await self._heard.wait()
+
+    def landed(self, request_id: str) -> None:
+        """An attempt is over and its slot free."""
+        self.flying.pop(request_id, None)
+        self.fleet.end(request_id)
+
+    def pump(self) -> None:
+        """Dispatch all that can run now; the scripts go out together."""
+        now_ms = self.clock.now_ms()
+        while assignment := self.backlog.next_assignment(now_ms):
+            waiting = assignment.waiting
+            self.flying[waiting.id] = Flying(waiting, assignment.model, assignment.node)
+            self.dispatched += 1
+            task = asyncio.create_task(self._dispatch(assignment, now_ms))
+            self._dispatches.add(task)
+            task.add_done_callback(self._dispatched)
+
+    def _dispatched(self, task: "asyncio.Task[None]") -> None:
+        self._dispatches.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.fail(error)
+
+    async def _dispatch(self, assignment: Assignment, now_ms: int) -> None:
+        waiting = assignment.waiting
+        routed = InferenceRouted(
+            request_id=waiting.id,
+            attempt=assignment.attempt,
+            model=assignment.model,
+            node=assignment.node,
+            reason=assignment.reason,
+            waited_ms=max(0, now_ms - waiting.admitted_ms),
+        )
+        lease_ms = int(self.bus.config.timing.flight_lease_s * 1000)
+        state = await self.records.dispatch(
+            self.token, routed, waiting.priority, waiting.position, lease_ms
+        )
+        if state == "ok":
+            return
+        log.info("not_dispatched", request=waiting.id, state=state)
+        self.landed(waiting.id)
+        if state == "waiting":
+            raise StepDownError(f"request {waiting.id} waits with another attempt number")

@@ -1,0 +1,101 @@
+"""What the leader looks after by the clock, whether or not an event comes."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from services.router import settling
+from services.router.term import Term
+from shared.bus.trimming import trim
+from shared.events.models import ModelDemand, ModelDemandChanged, NodeLost
+from shared.telemetry import IN_FLIGHT, WAITING
+
+log = structlog.get_logger()
+
+TICK_S = 0.1
+DEMAND_S = 0.2
+DEMAND_REPEATED_S = 2.0
+FLIGHT_S = 0.5
+NODES_S = 0.5
+MEMORY_S = 1.0
+TRIM_S = 5.0
+
+
+class Watch:
+    """The loops of one term."""
+
+    def __init__(self, term: Term) -> None:
+        self._term = term
+        self._told: tuple[ModelDemand, ...] | None = None
+        self._told_s = 0.0
+
+    def loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
+        return (
+            lambda: _every(TICK_S, self._deadlines),
+            lambda: _every(DEMAND_S, self._demand),
+            lambda: _every(FLIGHT_S, lambda: settling.inspect_flight(self._term)),
+            lambda: _every(NODES_S, self._nodes),
+            lambda: _every(MEMORY_S, self._memory),
+            lambda: _every(TRIM_S, self._trim),
+        )
+
+    async def _deadlines(self) -> None:
+        """End what is overdue; dispatch what was held back until now."""
+        term = self._term
+        overdue = term.backlog.expired(term.clock.now_ms())
+        await asyncio.gather(*[settling.end_overdue(term, each, None) for each in overdue])
+        term.pump()
+
+    async def _demand(self) -> None:
+        """Tell what waits, when it changed and now and then: the last telling is all one needs."""
+        term = self._term
+        now_ms = term.clock.now_ms()
+        demands = tuple(
+            ModelDemand(
+                model=model,
+                waiting={each: count for each, count in demand.waiting.items() if count},
+                oldest_wait_s=round(max(0, now_ms - (demand.oldest_ms or now_ms)) / 1000),
+            )
+            for model, demand in sorted(term.backlog.demand(now_ms).items())
+        )
+        if demands == self._told and monotonic() - self._told_s < DEMAND_REPEATED_S:
+            return
+        self._told, self._told_s = demands, monotonic()
+        await term.bus.publish(ModelDemandChanged(router=term.token, demands=demands))
+
+    async def _nodes(self) -> None:
+        """Whoever was not heard for too long is lost; its attempts are settled with the flight."""
+        term = self._term
+        for name, heard_s in list(term.heard_s.items()):
+            silent_s = monotonic() - heard_s
+            if silent_s > term.bus.config.timing.node_lost_s and term.fleet.nodes[name].alive:
+                log.warning("node_lost", node=name, silent_s=round(silent_s, 1))
+                term.fleet.lose(name)
+                lost = NodeLost(node=name, silent_ms=int(silent_s * 1000))
+                await term.bus.publish(lost, ordinal=f"{term.token}/{heard_s}")
+
+    async def _memory(self) -> None:
+        memory = await term_memory(self._term)
+        self._term.memory_fraction = memory
+        for priority, length in self._term.backlog.lengths.items():
+            WAITING.labels(priority).set(length)
+        IN_FLIGHT.set(len(self._term.flying))
+
+    async def _trim(self) -> None:
+        await trim(self._term.bus.client, self._term.bus.keys, self._term.fleet.nodes)
+
+
+async def term_memory(term: Term) -> float:
+    """Share of the store's memory that is in use; 0 where it has no bound."""
+    info = await term.bus.client.info("memory")
+    bound = int(info["maxmemory"])
+    return int(info["used_memory"]) / bound if bound else 0.0
+
+
+async def _every(pause_s: float, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        await step()
+        await asyncio.sleep(pause_s)

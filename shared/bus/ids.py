@@ -1,0 +1,39 @@
+"""Ids of events. Derived ones name the business fact, so that doing a thing twice says it once."""
+
+import os
+import time
+from itertools import count
+from uuid import UUID, uuid4, uuid5
+
+_NAMESPACE = UUID("6f0f9a52-6c1b-4d2a-9a3e-0d1c5b7e2f41")
+_counter = count(int.from_bytes(os.urandom(3), "big"))
+_process = os.urandom(6).hex()
+
+
+def random_id() -> str:
+    return str(uuid4())
+
+
+def request_id() -> str:
+    """A new id that sorts by time: 12 hex digits of milliseconds, then process and counter."""
+    return f"{time.time_ns() // 1_000_000:012x}{_process}{next(_counter) & 0xFFFFFFFF:08x}"
+
+
+def derived_id(event_type: str, subject: str, ordinal: str = "") -> str:
+    """The same for the same fact, whoever says it and however often."""
+    return str(uuid5(_NAMESPACE, f"{event_type}\x1f{subject}\x1f{ordinal}"))
+
+
+def final_id(request_id: str) -> str:
+    """The id of a request's one final event, whichever its type."""
+    return str(uuid5(_NAMESPACE, f"{request_id}\x1ffinal"))
+
+
+def idempotent_request_id(principal: str, key: str) -> str:
+    """The request id that an `Idempotency-Key` of this principal stands for."""
+    return uuid5(_NAMESPACE, f"idempotency\x1f{principal}\x1f{key}").hex
+
+
+def new_traceparent() -> str:
+    """A W3C trace context with a new trace and span, sampled."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"

@@ -1,0 +1,53 @@
+"""Reading the indexes of requests: what waits, by priority, and what flies."""
+
+from collections.abc import AsyncIterator, Callable
+
+from shared.bus.keys import Keys
+from shared.bus.records import ROW_FIELDS, Row, row
+from shared.bus.scripts import script
+from shared.bus.writer import Writer
+from shared.events.base import Priority
+
+PAGE = 500
+"""Records a page: a script that builds a much longer table slows thousands after it."""
+
+
+async def waiting(
+    writer: Writer, keys: Keys, priority: Priority, taken_out: Callable[[], int]
+) -> AsyncIterator[list[Row]]:
+    """The records of one class that wait, in pages, by admission.
+
+    `taken_out` counts what the caller has taken out of the index so far: what follows moves up
+    by as much. A record may come twice, none is left out.
+    """
+    first = 0
+    while True:
+        before = taken_out()
+        page = await _page(writer, keys, keys.waiting(priority), first, first + PAGE - 1)
+        yield page
+        if len(page) < PAGE:
+            return
+        first = max(0, first + PAGE - (taken_out() - before))
+
+
+async def in_flight(writer: Writer, keys: Keys) -> list[Row]:
+    """The records whose attempt is at a node, or not yet settled, by lease end.
+
+    At one moment: workers move them all the time. There are no more than slots.
+    """
+    return await _page(writer, keys, keys.flight, 0, -1)
+
+
+async def _page(writer: Writer, keys: Keys, index: str, first: int, last: int) -> list[Row]:
+    reply = await writer.run(
+        script("page"),
+        keys={"index": index},
+        args={
+            "first": first,
+            "last": last,
+            "record_prefix": keys.request(""),
+            "chain_prefix": keys.chain(""),
+        },
+        rest=ROW_FIELDS,
+    )
+    return [row(*columns) for columns in reply]

@@ -1,0 +1,73 @@
+-- An entry of the inbox becomes a request record, or its final refusal; acknowledged in every case.
+--! keys fence:string inbox:stream blob:string reply:stream absent:none request:hash body:string context:string chain:string result:string waiters:list flight:zset waiting:zset rejected:stream cancelled:stream
+--! args token group entry id verdict refusal conflict_data reason chain_json deadline_ms reply_name asked
+--! events final conflict
+--! rest record
+if redis.call('GET', key_fence) ~= token then return { 'fenced' } end
+local found = redis.call('XRANGE', key_inbox, entry, entry)
+if #found == 0 then
+  redis.call('XACK', key_inbox, group, entry)
+  return { 'gone' }
+end
+
+local data, by_reference = nil, false
+local fields = found[1][2]
+for i = 1, #fields, 2 do
+  if fields[i] == 'data' and not data then data = fields[i + 1] end
+  if fields[i] == 'dataref' then by_reference = true end
+end
+if by_reference then data = redis.call('GET', key_blob) end
+if verdict == 'waiting' and not data then
+  verdict, reason = 'rejected', 'invalid'
+  refusal = cjson.encode({ request_id = id, reason = reason, message = 'the body that dataref names is gone; send the request again' })
+end
+local fingerprint = redis.sha1hex(asked .. '\n' .. (data or ''))
+
+local known = redis.call('HMGET', key_request, 'state', 'fingerprint', 'replyto', 'attempt', 'outcome')
+local acknowledged_now = redis.call('XACK', key_inbox, group, entry) == 1
+
+if known[1] and known[1] ~= 'cancelled_early' then
+  -- Acknowledged before: this repeats a call that has answered already.
+  if not acknowledged_now then return { 'duplicate', known[1] } end
+  if known[2] ~= fingerprint then
+    publish_about(key_absent, key_rejected, conflict, 'inference.rejected.v1', conflict_data)
+    if reply_name ~= '' then reply_final(key_reply, id .. '#' .. entry, 0, 'rejected', conflict_data) end
+    return { 'conflict' }
+  end
+  if known[1] ~= 'final' then
+    local waits = reply_name == known[3] or redis.call('LPOS', key_waiters, reply_name)
+    if reply_name ~= '' and not waits then redis.call('RPUSH', key_waiters, reply_name) end
+  elseif reply_name ~= '' then
+    local result = redis.call('GET', key_result)
+    if result then
+      local data_at = #'{"outcome":"' + #known[5] + #'","data":' + 1
+      reply_final(key_reply, id, known[4], known[5], string.sub(result, data_at, -2))
+    end
+  end
+  return { 'duplicate', known[1] }
+end
+
+local now = now_ms()
+redis.call('HSET', key_request, 'state', 'waiting', 'attempt', '0', 'charged', '0', 'stop', '',
+  'replyto', reply_name, 'admitted_ms', now, 'deadline_ms', now + deadline_ms, 'fingerprint', fingerprint,
+  unpack(ARGV, record.first, record.last))
+local keys = { request = key_request, body = key_body, context = key_context, chain = key_chain,
+  result = key_result, waiters = key_waiters, flight = key_flight }
+
+if known[1] == 'cancelled_early' then
+  local ended = cjson.encode({ request_id = id, message = 'cancelled before it was admitted', attempts = 0 })
+  publish_about(key_request, key_cancelled, final, 'inference.cancelled.v1', ended)
+  answer(key_request, key_waiters, id, 0, 'cancelled', ended)
+  bury(keys, id, 'cancelled', 'cancelled', ended)
+  return { 'cancelled' }
+end
+if verdict == 'rejected' then
+  publish_about(key_request, key_rejected, final, 'inference.rejected.v1', refusal)
+  answer(key_request, key_waiters, id, 0, 'rejected', refusal)
+  bury(keys, id, 'rejected', reason, refusal)
+  return { 'rejected' }
+end
+redis.call('SET', key_body, data)
+redis.call('SET', key_chain, chain_json)
+redis.call('ZADD', key_waiting, now, id)
+return { 'waiting', tostring(now) }

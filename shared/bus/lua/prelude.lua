@@ -1,0 +1,64 @@
+-- What the request scripts share. Everything is local to one call.
+
+local DEDUP_S = 3600 -- how long a tombstone outlives its request
+local RESULT_BYTES = 16384 -- a result of this size is kept as long; larger ones shorter, in proportion
+
+local function now_ms()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+
+-- An event argument is a slice of ARGV: the flat fields of an entry.
+local function publish(key, event)
+  return redis.call('XADD', key, '*', unpack(ARGV, event.first, event.last))
+end
+
+-- An event about a request also carries what its record knows, so that no caller has to.
+local INHERITED = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model' }
+
+local function publish_about(key_request, key, event, event_type, data)
+  local fields = { unpack(ARGV, event.first, event.last) }
+  local known = redis.call('HMGET', key_request, unpack(INHERITED))
+  for at, value in ipairs(known) do
+    if value and value ~= '' then
+      fields[#fields + 1] = INHERITED[at]
+      fields[#fields + 1] = value
+    end
+  end
+  for _, value in ipairs({ 'type', event_type, 'data', data }) do fields[#fields + 1] = value end
+  return redis.call('XADD', key, '*', unpack(fields))
+end
+
+local function reply_final(key, id, attempt, outcome, data)
+  -- The name came from outside. Failing on a key that is no stream would leave the request half ended.
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'stream' and kind ~= 'none' then return end
+  redis.call('XADD', key, 'MAXLEN', '~', 20000, '*',
+    'request', id, 'attempt', attempt, 'final', outcome, 'data', data)
+  redis.call('EXPIRE', key, 900)
+end
+
+-- Everybody who waits for this request hears how it ended. The names of reply streams stand in
+-- the record, so their keys (same prefix, same slot) cannot be declared by the caller.
+local function answer(key_request, key_waiters, id, attempt, outcome, data)
+  local prefix = string.sub(key_request, 1, -(#id + #'request:' + 1))
+  local name = redis.call('HGET', key_request, 'replyto')
+  if name and name ~= '' then reply_final(prefix .. 'reply:' .. name, id, attempt, outcome, data) end
+  for _, waiter in ipairs(redis.call('LRANGE', key_waiters, 0, -1)) do
+    if waiter ~= name then reply_final(prefix .. 'reply:' .. waiter, id, attempt, outcome, data) end
+  end
+end
+
+-- The record becomes a tombstone: who, when and how it ended, for as long as duplicates may come.
+-- `stop` is set where a worker still runs the attempt: the flight entry, its slot, stays until it lets go.
+local function bury(keys, id, outcome, reason, data, stop)
+  local kept_s = math.min(DEDUP_S, math.max(60, math.floor(DEDUP_S * RESULT_BYTES / #data)))
+  redis.call('SET', keys.result, '{"outcome":"' .. outcome .. '","data":' .. data .. '}', 'EX', kept_s)
+  redis.call('HSET', keys.request, 'state', 'final', 'outcome', outcome, 'reason', reason,
+    'stop', stop or '', 'finished_ms', now_ms())
+  redis.call('HDEL', keys.request, 'replyto', 'replymode', 'maxtokens', 'traceparent', 'position',
+    'not_before_ms', 'operation')
+  redis.call('EXPIRE', keys.request, DEDUP_S)
+  redis.call('UNLINK', keys.body, keys.context, keys.chain, keys.waiters)
+  if not stop then redis.call('ZREM', keys.flight, id) end
+end

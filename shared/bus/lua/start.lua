@@ -1,0 +1,20 @@
+-- A worker takes an attempt: it is executed at most once, by one executor token.
+--! keys request:hash body:string context:string flight:zset node:stream started:stream
+--! args id attempt node executor entry group lease_ms started_data
+--! events started_event
+local record = redis.call('HMGET', key_request, 'state', 'attempt', 'node', 'executor')
+local mine = record[2] == attempt and record[3] == node
+if mine and record[1] == 'running' and record[4] == executor then
+  return { 'ok', redis.call('GET', key_body), redis.call('HGETALL', key_request), redis.call('GET', key_context) }
+end
+if not mine or record[1] ~= 'dispatched' then
+  redis.call('XACK', key_node, group, entry)
+  redis.call('XDEL', key_node, entry)
+  if mine and record[1] == 'final' then redis.call('ZREM', key_flight, id) end
+  return { 'stale', record[1] or 'none' }
+end
+local now = now_ms()
+redis.call('HSET', key_request, 'state', 'running', 'executor', executor, 'started_ms', now)
+redis.call('ZADD', key_flight, 'XX', now + lease_ms, id)
+publish_about(key_request, key_started, started_event, 'inference.started.v1', started_data)
+return { 'ok', redis.call('GET', key_body), redis.call('HGETALL', key_request), redis.call('GET', key_context) }

@@ -1,0 +1,157 @@
+"""What the record of a request holds, and the attributes of events about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic_core import from_json
+
+from shared.bus.envelope import SPEC_VERSION, attributes, utc_now
+from shared.bus.ids import derived_id, final_id
+from shared.events.base import Event, Priority
+from shared.events.inference import FailureReason, InferenceRejected
+
+ROUTER = "router"
+WORKER = "inference-worker"
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    RELEASED = "released"
+    FINAL = "final"
+    CANCELLED_EARLY = "cancelled_early"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record as an index shows it. A number that the record lacks is 0, a text ""."""
+
+    request_id: str
+    score: float
+    """Of its index: when it was admitted, or when its lease ends, in store milliseconds."""
+    chain: tuple[str, ...]
+    state: str
+    priority: Priority
+    tenant: str
+    model: str
+    node: str
+    last_reason: str
+    attempt: int
+    charged: int
+    admitted_ms: int
+    deadline_ms: int
+    not_before_ms: int
+    position: int
+    first_byte_ms: int
+    inputbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What the router decided about an entry of the inbox."""
+
+    request_id: str
+    priority: Priority
+    task: str
+    model: str
+    """The model asked for; "" leaves it to the task."""
+    asked: str
+    """What was asked for, whatever is decided: equal for repetitions of one request."""
+    chain: tuple[str, ...]
+    deadline_ms: int
+    fields: Mapping[str, str]
+    """Further values for the record, each under 64 bytes."""
+    replyto: str = ""
+    dataref: str = ""
+    refusal: InferenceRejected | None = None
+
+    def record(self) -> list[str]:
+        """All that the record holds of the request itself, as names and values."""
+        decided = {"priority": self.priority, "task": self.task, "model": self.model}
+        return [word for pair in {**self.fields, **decided}.items() for word in pair]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Let the request wait for another attempt, at this position of its chain."""
+
+    position: int
+    not_before_ms: int
+
+
+TEXTS = ("state", "priority", "tenant", "model", "node", "last_reason")
+NUMBERS = (
+    "attempt",
+    "charged",
+    "admitted_ms",
+    "deadline_ms",
+    "not_before_ms",
+    "position",
+    "first_byte_ms",
+    "inputbytes",
+)
+ROW_FIELDS = (*TEXTS, *NUMBERS)
+
+
+def row(request_id: bytes, score: bytes, chain: bytes, values: Sequence[bytes]) -> Row:
+    """Build a row from what `page.lua` returns: values in the order of `ROW_FIELDS`."""
+    state, priority, tenant, model, node, last_reason = (
+        value.decode() for value in values[: len(TEXTS)]
+    )
+    return Row(
+        request_id.decode(),
+        float(score),
+        tuple(from_json(chain)),
+        state,
+        Priority(priority or Priority.NORMAL),
+        tenant,
+        model,
+        node,
+        last_reason,
+        *(int(value or 0) for value in values[len(TEXTS) :]),
+    )
+
+
+def about_request(event_id: str, source: str, request_id: str) -> list[str | bytes]:
+    """Attributes of an event about a request; its script adds type, data and what it inherits."""
+    return [
+        *("specversion", SPEC_VERSION),
+        *("id", event_id),
+        *("source", source),
+        *("time", utc_now()),
+        *("subject", request_id),
+        *("correlationid", request_id),
+    ]
+
+
+def about_attempt(
+    event_class: type[Event], source: str, request_id: str, attempt: int
+) -> list[str | bytes]:
+    event_id = derived_id(event_class.type, request_id, str(attempt))
+    return about_request(event_id, source, request_id)
+
+
+def about_end(source: str, request_id: str) -> list[str | bytes]:
+    """Attributes of the one final event, whichever its type."""
+    return about_request(final_id(request_id), source, request_id)
+
+
+def complete(event: Event, source: str, ordinal: str) -> list[str | bytes]:
+    """All fields of an event that a script publishes as it is."""
+    event_id = derived_id(event.type, event.subject, ordinal)
+    return [*attributes(event.type, event_id, source, event.subject), "data", to_data(event)]
+
+
+def to_data(event: Event) -> str:
+    return event.model_dump_json(exclude_none=True)
+
+
+def conflict_with(request_id: str, entry_id: str) -> InferenceRejected:
+    """The refusal of other content under an id that is taken; the first request is untouched."""
+    return InferenceRejected(
+        request_id=f"{request_id}#{entry_id}",
+        reason=FailureReason.CONFLICT,
+        message=f"another request has the id {request_id}; use a new id for new content",
+    )

@@ -1,0 +1,49 @@
+"""Following streams without a group: for snapshots and hints, where the last one counts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from shared.bus.connection import BLOCK_MS, UNAVAILABLE, patiently
+from shared.bus.envelope import E, Entry, Message, decode
+
+log = structlog.get_logger()
+
+EntryHandler = Callable[[Sequence[Entry]], Awaitable[None]]
+
+
+def decoded(event_class: type[E], entries: Sequence[Entry]) -> Iterator[Message[E]]:
+    """What these entries say; anybody can write a stream, so a follower passes over the rest."""
+    for entry in entries:
+        try:
+            yield decode(event_class, entry)
+        except ValueError:
+            log.warning("invalid_event", stream=entry.stream, entry=entry.id)
+
+
+async def redis_now_ms(client: Redis) -> int:
+    seconds, microseconds = await client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+async def tail(
+    client: Redis, handlers: Mapping[str, EntryHandler], lookback_s: float, count: int = 500
+) -> None:
+    """Hand each stream's entries to its handler, from `lookback_s` ago on, until cancelled."""
+    now_ms = await patiently(lambda: redis_now_ms(client), "tail")
+    start = f"{max(0, now_ms - int(lookback_s * 1000))}-0"
+    positions: dict[Any, Any] = dict.fromkeys(handlers, start)
+    while True:
+        try:
+            reply: Any = await client.xread(positions, count=count, block=BLOCK_MS)
+        except UNAVAILABLE:
+            await asyncio.sleep(0.2)
+            continue
+        for name, rows in reply or ():
+            stream = name.decode()
+            entries = [Entry(stream, entry_id.decode(), fields or {}) for entry_id, fields in rows]
+            positions[stream] = entries[-1].id
+            await handlers[stream](entries)

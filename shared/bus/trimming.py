@@ -1,0 +1,165 @@
+"""Streams are bounded: trimmed behind the slowest core group, and behind slow followers late."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from shared.bus.envelope import envelope
+from shared.bus.keys import Keys
+from shared.bus.scripts import script
+from shared.bus.tail import redis_now_ms
+from shared.events import EVENTS
+from shared.events.base import Event
+from shared.events.inference import InferenceRequested
+from shared.events.operations import AlertRaised, DeadLetter
+from shared.telemetry import PENDING, STREAM_LENGTH
+
+log = structlog.get_logger()
+
+CORE_GROUPS = frozenset({"router", "model-manager", "inference-worker", "audit-logger"})
+"""Nothing that one of these has not settled is ever cut."""
+
+FOLLOWERS_KEEP_MS = 24 * 3600 * 1000
+SAMPLES_KEEP_MS = 10 * 60 * 1000
+CROWDED_KEEP_MS = 10 * 60 * 1000
+DEAD_LETTERS_KEPT = 100_000
+"""A flood of poison must not fill the store."""
+PAGE = 100
+FOLLOWERS_MEMORY_SHARE = 4
+"""Streams may hold a quarter of the store's memory in all before followers are cut."""
+UNBOUNDED_BYTES = 1024**3
+"""What counts as the memory of a store that has no bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A group of a stream, and the first entry that it still needs."""
+
+    name: str
+    needs_from: str
+    core: bool
+
+
+async def trim(client: Redis, keys: Keys, nodes: Collection[str] = ()) -> None:
+    """Cut every contract stream as far as its readers allow; `nodes` have streams of their own."""
+    now_ms = await redis_now_ms(client)
+    streams = await _existing(client, keys, nodes)
+    crowded = await _is_crowded(client, streams)
+    followers_keep_ms = CROWDED_KEEP_MS if crowded else FOLLOWERS_KEEP_MS
+    for stream, event in streams.items():
+        if event is DeadLetter:
+            await client.xtrim(stream, maxlen=DEAD_LETTERS_KEPT, approximate=True)
+            continue
+        readers = await _readers(client, stream)
+        keep_ms = SAMPLES_KEEP_MS if event.sampled else followers_keep_ms
+        cut = floor(readers, now_ms - keep_ms, crowded=crowded)
+        if event is InferenceRequested:
+            await _drop_blobs(client, keys, stream, cut)
+        losers = [reader for reader in readers if await _loses(client, stream, reader, cut)]
+        await client.xtrim(stream, minid=cut, approximate=False)
+        for reader in losers:
+            await _alert(client, keys, stream, reader, cut)
+        STREAM_LENGTH.labels(stream).set(await client.xlen(stream))
+
+
+def floor(readers: Iterable[Reader], oldest_ms: int, *, crowded: bool) -> str:
+    """The first id to keep.
+
+    Core groups bound it always. Followers hold it back until what they need is older than
+    `oldest_ms`, or memory is crowded. A stream without a core group is kept until `oldest_ms`.
+    """
+    by_age = f"{max(0, oldest_ms)}-0"
+    readers = tuple(readers)
+    core = [each.needs_from for each in readers if each.core]
+    if not core:
+        return by_age
+    slowest = min(core, key=order)
+    followers = [each.needs_from for each in readers if not each.core]
+    if crowded or not followers:
+        return slowest
+    return min(slowest, max(by_age, min(followers, key=order), key=order), key=order)
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """Sort key of a stream id."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+async def _readers(client: Redis, stream: str) -> list[Reader]:
+    readers = []
+    for group in await client.xinfo_groups(stream):
+        name = group["name"].decode()
+        PENDING.labels(stream, name).set(group["pending"])
+        needs_from = _after(group["last-delivered-id"].decode())
+        if group["pending"]:
+            summary = await client.xpending(stream, name)
+            if summary["min"] is not None:
+                needs_from = min(needs_from, summary["min"].decode(), key=order)
+        readers.append(Reader(name, needs_from, name in CORE_GROUPS))
+    return readers
+
+
+def _after(entry_id: str) -> str:
+    milliseconds, sequence = order(entry_id)
+    return f"{milliseconds}-{sequence + 1}"
+
+
+async def _drop_blobs(client: Any, keys: Keys, stream: str, cut: str) -> None:
+    """Large bodies live beside their entries, and go with them."""
+    first, prefix = "-", keys.blob("").encode()
+    while rows := await client.xrange(stream, first, f"({cut}", count=PAGE):
+        blobs = [prefix + fields[b"dataref"] for _, fields in rows if b"dataref" in fields]
+        if blobs:
+            await client.unlink(*blobs)
+        first = f"({rows[-1][0].decode()}"
+
+
+async def _existing(client: Redis, keys: Keys, nodes: Collection[str]) -> dict[str, type[Event]]:
+    """By name rather than by SCAN, which would walk over every waiting request."""
+    possible = {
+        keys.stream(event, node): event
+        for event in EVENTS.values()
+        for node in (nodes if event.per_node else (None,))
+    }
+    async with client.pipeline(transaction=False) as pipeline:
+        for stream in possible:
+            pipeline.exists(stream)
+        found = await pipeline.execute()
+    pairs = zip(possible.items(), found, strict=True)
+    return {stream: event for (stream, event), exists in pairs if exists}
+
+
+async def _is_crowded(client: Redis, streams: Iterable[str]) -> bool:
+    """Whether the streams together hold more than their share of the store's memory."""
+    info = await client.info("memory")
+    share = (int(info["maxmemory"]) or UNBOUNDED_BYTES) // FOLLOWERS_MEMORY_SHARE
+    if int(info["used_memory"]) < share:
+        return False
+    used = 0
+    for stream in streams:
+        used += await client.memory_usage(stream, samples=5) or 0
+    return used > share
+
+
+async def _loses(client: Redis, stream: str, reader: Reader, cut: str) -> bool:
+    """Whether the cut takes entries away that the reader has not settled."""
+    if order(reader.needs_from) >= order(cut):
+        return False
+    return bool(await client.xrange(stream, reader.needs_from, f"({cut}", count=1))
+
+
+async def _alert(client: Any, keys: Keys, stream: str, reader: Reader, cut: str) -> None:
+    lost = f"{reader.needs_from} to {cut}"
+    log.error("follower_cut", stream=stream, group=reader.name, lost=lost)
+    event = AlertRaised(
+        alert=f"follower_cut:{stream}:{reader.name}",
+        summary=f"{reader.name} was too far behind on {stream}; entries {lost} are lost to it",
+    )
+    fields = envelope(event, "router", ordinal=cut)
+    publish, guard = script("publish"), keys.published(str(fields[3]))
+    stream_and_guard = (keys.stream(AlertRaised), guard)
+    await client.eval(publish.text, 2, *stream_and_guard, len(fields), *fields)  # also while full

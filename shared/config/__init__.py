@@ -1,0 +1,47 @@
+"""roundhouse.yaml: its models, how it is read, and what in it makes no sense."""
+
+from shared.config.document import ConfigError, Problem
+from shared.config.lint import Finding, lint
+from shared.config.models import (
+    ANY,
+    HEURISTIC_PREFIX,
+    IDLE_UNLOAD_S,
+    TINY,
+    AttemptLimits,
+    Config,
+    EngineConfig,
+    HeuristicConfig,
+    HeuristicRule,
+    ModelConfig,
+    NodeConfig,
+    PriorityConfig,
+    StoresConfig,
+    TaskConfig,
+    Timing,
+)
+from shared.config.parse import load_config, locate, parse_config
+
+__all__ = [
+    "ANY",
+    "HEURISTIC_PREFIX",
+    "IDLE_UNLOAD_S",
+    "TINY",
+    "AttemptLimits",
+    "Config",
+    "ConfigError",
+    "EngineConfig",
+    "Finding",
+    "HeuristicConfig",
+    "HeuristicRule",
+    "ModelConfig",
+    "NodeConfig",
+    "PriorityConfig",
+    "Problem",
+    "StoresConfig",
+    "TaskConfig",
+    "Timing",
+    "lint",
+    "load_config",
+    "locate",
+    "parse_config",
+]

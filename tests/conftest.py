@@ -1,0 +1,56 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+import structlog
+
+from shared.bus.keys import Keys
+from tests.servers import Store, redis7_binary, valkey_binary
+
+BINARIES = {"valkey-9": valkey_binary(), "redis-7.0": redis7_binary()}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test runs in this process silences the log for itself alone."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.fixture(scope="session", params=BINARIES)
+def session_store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    """One store for the whole session; the tests that use it run on each kind that is installed."""
+    binary = BINARIES[request.param]
+    if binary is None:
+        pytest.skip(f"{request.param} is not installed")
+    store = Store(tmp_path_factory.mktemp("store"), binary).start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+async def client(session_store: Store) -> AsyncIterator[redis.asyncio.Redis]:
+    """An empty store."""
+    client = redis.asyncio.Redis.from_url(session_store.url, protocol=2)
+    await client.flushall()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[Store]:
+    """A store of the test's own, which it may kill."""
+    store = Store(tmp_path / "store").start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys()
