@@ -1,7 +1,6 @@
 """The router's life: standby until it holds the lease, then one term after another."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from time import monotonic
@@ -21,7 +20,7 @@ from shared.bus.records import Row
 from shared.bus.requests import FencedError, RequestRecords
 from shared.bus.subscriber import BatchHandler
 from shared.bus.tail import decoded
-from shared.events.base import REQUEST_ID, Priority
+from shared.events.base import Priority
 from shared.events.inference import (
     InferenceAttemptFailed,
     InferenceCancelRequested,
@@ -102,18 +101,14 @@ class Router:
         for priority in Priority:
             async for page in self._waiting(term, priority):
                 for record in page:
-                    if not re.fullmatch(REQUEST_ID, record.request_id):
-                        log.error("record_without_valid_id", request=record.request_id)
-                        continue
-                    known = record.request_id in term.backlog or record.request_id in term.flying
-                    if not known:
+                    if term.lacks(record.request_id):
                         term.backlog.add(settling.waiting_from(record))
                 term.pump()
                 await asyncio.sleep(0)
         log.info("rebuilt", waiting=len(term.backlog), took_s=round(monotonic() - began_s, 3))
 
     def _waiting(self, term: Term, priority: Priority) -> AsyncIterator[list[Row]]:
-        return index.waiting(self._bus.writer, self._bus.keys, priority, lambda: term.dispatched)
+        return index.waiting(self._bus.writer, self._bus.keys, priority, term.dispatches)
 
     async def _meet_nodes(self, term: Term) -> None:
         """Before all nodes could be heard, requests would be refused for lack of one.

@@ -1,6 +1,7 @@
 """What a leader knows during its term. Memory only: a successor rebuilds it from the records."""
 
 import asyncio
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from time import monotonic
@@ -14,7 +15,9 @@ from services.router.policy.throughput import Throughput
 from services.router.policy.view import Fleet, Node
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
+from shared.bus.index import Departures
 from shared.bus.requests import RequestRecords
+from shared.events.base import REQUEST_ID
 from shared.events.inference import InferenceRouted
 from shared.events.models import NodeHeartbeat
 
@@ -60,9 +63,9 @@ class Term:
         """Requests whose failed attempt is being settled: once, whoever noticed it first."""
         self.strangers: frozenset[str] | set[str] = frozenset()
         """In flight at the last look, but not in memory: adopted if they are there at the next."""
-        self.dispatched = 0
-        """Dispatches of this term, each of which took a request out of its index."""
-        self._dispatches: set[asyncio.Task[None]] = set()
+        self.dispatches = Departures()
+        """Each takes a request out of its index."""
+        self._dispatching: set[asyncio.Task[None]] = set()
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails as soon as any part of the term does."""
 
@@ -91,6 +94,11 @@ class Term:
             self._heard.clear()
             await self._heard.wait()
 
+    def lacks(self, request_id: str) -> bool:
+        """Whether memory has neither its wait nor its attempt. Odd ids never get in."""
+        known = request_id in self.backlog or request_id in self.flying
+        return not known and re.fullmatch(REQUEST_ID, request_id) is not None
+
     def landed(self, request_id: str) -> None:
         """An attempt is over and its slot free."""
         self.flying.pop(request_id, None)
@@ -102,13 +110,14 @@ class Term:
         while assignment := self.backlog.next_assignment(now_ms):
             waiting = assignment.waiting
             self.flying[waiting.id] = Flying(waiting, assignment.model, assignment.node)
-            self.dispatched += 1
+            self.dispatches.begun += 1
             task = asyncio.create_task(self._dispatch(assignment, now_ms))
-            self._dispatches.add(task)
+            self._dispatching.add(task)
             task.add_done_callback(self._dispatched)
 
     def _dispatched(self, task: "asyncio.Task[None]") -> None:
-        self._dispatches.discard(task)
+        self._dispatching.discard(task)
+        self.dispatches.done += 1
         if not task.cancelled() and (error := task.exception()):
             self.fail(error)
 

@@ -8,14 +8,17 @@ from typing import Any
 import structlog
 
 from services.router import settling
-from services.router.term import Term
+from services.router.term import StepDownError, Term
+from shared.bus import index
 from shared.bus.trimming import trim
+from shared.events.base import Priority
 from shared.events.models import ModelDemand, ModelDemandChanged, NodeLost
 from shared.telemetry import IN_FLIGHT, WAITING
 
 log = structlog.get_logger()
 
 TICK_S = 0.1
+STRAYS_S = 1.0
 DEMAND_S = 0.2
 DEMAND_REPEATED_S = 2.0
 FLIGHT_S = 0.5
@@ -31,6 +34,8 @@ class Watch:
         self._term = term
         self._told: tuple[ModelDemand, ...] | None = None
         self._told_s = 0.0
+        self._unknown: frozenset[str] = frozenset()
+        self._looked_s = monotonic()
 
     def loops(self) -> tuple[Callable[[], Coroutine[Any, Any, None]], ...]:
         return (
@@ -48,6 +53,19 @@ class Watch:
         overdue = term.backlog.expired(term.clock.now_ms())
         await asyncio.gather(*[settling.end_overdue(term, each, None) for each in overdue])
         term.pump()
+        if monotonic() - self._looked_s > STRAYS_S:
+            await self._strays()
+
+    async def _strays(self) -> None:
+        """The oldest that waits is in memory, or on its way: else memory has lost some."""
+        term = self._term
+        self._looked_s = monotonic()
+        writer, keys = term.bus.writer, term.bus.keys
+        oldest = [await index.oldest(writer, keys, priority) for priority in Priority]
+        unknown = frozenset(each for each in oldest if each and term.lacks(each))
+        if forgotten := unknown & self._unknown:
+            raise StepDownError(f"{', '.join(forgotten)} waits, and this leader does not know it")
+        self._unknown = unknown
 
     async def _demand(self) -> None:
         """Tell what waits, when it changed and now and then: the last telling is all one needs."""

@@ -1,6 +1,7 @@
 """Reading the indexes of requests: what waits, by priority, and what flies."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 from shared.bus.keys import Keys
 from shared.bus.records import ROW_FIELDS, Row, row
@@ -12,22 +13,36 @@ PAGE = 500
 """Records a page: a script that builds a much longer table slows thousands after it."""
 
 
+@dataclass(slots=True)
+class Departures:
+    """What the reader of an index takes out of it while it reads: decided, and done for certain."""
+
+    begun: int = 0
+    done: int = 0
+
+
 async def waiting(
-    writer: Writer, keys: Keys, priority: Priority, taken_out: Callable[[], int]
+    writer: Writer, keys: Keys, priority: Priority, departures: Departures
 ) -> AsyncIterator[list[Row]]:
     """The records of one class that wait, in pages, by admission.
 
-    `taken_out` counts what the caller has taken out of the index so far: what follows moves up
-    by as much. A record may come twice, none is left out.
+    What follows a departure moves up. One that is begun may have its effect before this page or
+    after it; each that may fall between two pages counts. A record may come twice, none is left out.
     """
     first = 0
     while True:
-        before = taken_out()
+        done = departures.done
         page = await _page(writer, keys, keys.waiting(priority), first, first + PAGE - 1)
         yield page
         if len(page) < PAGE:
             return
-        first = max(0, first + PAGE - (taken_out() - before))
+        first = max(0, first + PAGE - (departures.begun - done))
+
+
+async def oldest(writer: Writer, keys: Keys, priority: Priority) -> str | None:
+    """The request of this class that was admitted first of those that wait."""
+    first: list[bytes] = await writer.send("ZRANGE", keys.waiting(priority), 0, 0)
+    return first[0].decode() if first else None
 
 
 async def in_flight(writer: Writer, keys: Keys) -> list[Row]:

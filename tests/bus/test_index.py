@@ -5,7 +5,7 @@ import asyncio
 from redis.asyncio import Redis
 
 from shared.bus import index
-from shared.bus.index import PAGE
+from shared.bus.index import PAGE, Departures
 from shared.bus.keys import Keys
 from shared.bus.records import Row, State
 from shared.bus.writer import Writer
@@ -15,7 +15,7 @@ from tests.bus.scene import Scene, admission_of
 
 
 async def waiting(scene: Scene, priority: Priority = Priority.NORMAL) -> list[list[Row]]:
-    return [page async for page in index.waiting(scene.writer, scene.keys, priority, lambda: 0)]
+    return [page async for page in index.waiting(scene.writer, scene.keys, priority, Departures())]
 
 
 async def flying(scene: Scene) -> list[Row]:
@@ -78,16 +78,40 @@ async def test_requests_admitted_in_one_millisecond_are_not_skipped_between_page
 async def test_what_is_taken_out_between_two_pages_hides_nothing(scene: Scene) -> None:
     ids = [f"r{number:04}" for number in range(PAGE + 200)]
     await admit_all(scene, ids)
-    taken: list[str] = []
+    departures = Departures()
     seen: set[str] = set()
 
-    pages = index.waiting(scene.writer, scene.keys, Priority.NORMAL, lambda: len(taken))
+    pages = index.waiting(scene.writer, scene.keys, Priority.NORMAL, departures)
     async for page in pages:
         seen.update(row.request_id for row in page)
-        taken += [row.request_id for row in page[:100]]
-        await scene.client.zrem(scene.keys.waiting(Priority.NORMAL), *taken)
+        await scene.client.zrem(scene.keys.waiting(Priority.NORMAL), *ids_of(page[:100]))
+        departures.begun += 100
+        departures.done += 100
 
     assert seen == {*ids}
+
+
+async def test_what_is_decided_before_a_page_and_done_after_it_hides_nothing(scene: Scene) -> None:
+    ids = [f"r{number:04}" for number in range(PAGE + 200)]
+    await admit_all(scene, ids)
+    departures = Departures(begun=100)
+    seen: set[str] = set()
+
+    pages = index.waiting(scene.writer, scene.keys, Priority.NORMAL, departures)
+    async for page in pages:
+        seen.update(ids_of(page))
+        await scene.client.zrem(scene.keys.waiting(Priority.NORMAL), *ids[:100])
+        departures.done = 100
+
+    assert seen == {*ids}
+
+
+async def test_the_oldest_of_a_class_is_the_one_admitted_first(scene: Scene) -> None:
+    await admit_all(scene, ["r1", "r2"])
+    await scene.client.zadd(scene.keys.waiting(Priority.NORMAL), {"r2": 1})
+
+    assert await index.oldest(scene.writer, scene.keys, Priority.NORMAL) == "r2"
+    assert await index.oldest(scene.writer, scene.keys, Priority.LOW) is None
 
 
 async def test_everything_that_flies_is_seen_at_one_moment(scene: Scene) -> None:
@@ -122,6 +146,10 @@ async def test_an_index_entry_whose_record_is_lost_is_a_row_of_nothing(
     [row] = await index.in_flight(writer, keys)
 
     assert (row.request_id, row.score, row.state, row.node, row.chain) == ("lost", 5.0, "", "", ())
+
+
+def ids_of(page: list[Row]) -> list[str]:
+    return [row.request_id for row in page]
 
 
 async def admit_all(scene: Scene, ids: list[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from shared.bus.configuration import store_configuration
 from shared.config import Config
+from shared.events.base import Priority
 from shared.events.inference import InferenceRouted
 from tests.fakes.asking import final
 from tests.fakes.processes import Child
@@ -50,6 +51,26 @@ async def test_a_frozen_leader_is_fenced_when_it_thaws(stage: Stage) -> None:
 
     ends = await asyncio.gather(*[final(stream) for stream in streams])
     assert {end.outcome for end in ends} == {"completed"}
+    await _settled(stage)
+
+
+async def test_a_leader_that_has_lost_sight_of_a_waiting_request_finds_it_again(
+    stage: Stage,
+) -> None:
+    await stage.router()
+    await stage.worker("n1", "slow", slots=1)
+    running, waiting = [await stage.asker.ask(f"story {n}", model="slow") for n in range(2)]
+    queue = checker.KEYS.waiting(Priority.NORMAL)
+    await until(lambda: stage.client.zcard(queue), timeout_s=15)
+    for key in (checker.KEYS.request, checker.KEYS.body, checker.KEYS.chain):
+        await stage.client.copy(key(waiting.request_id), key("unseen"))
+    stage.asker.asked.append("unseen")
+
+    await stage.client.zadd(queue, {"unseen": 1})
+
+    for stream in (running, waiting):
+        assert (await final(stream, 40)).outcome == "completed"
+    await until(lambda: _ended(stage, "unseen"), timeout_s=40)
     await _settled(stage)
 
 
@@ -109,3 +130,7 @@ async def _settled(stage: Stage) -> None:
 
     await until(nothing_flies)
     await checker.everything_ended_once(stage.client, stage.asker.asked)
+
+
+async def _ended(stage: Stage, request_id: str) -> bool:
+    return (await checker.finals(stage.client))[request_id] == 1
