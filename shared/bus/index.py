@@ -27,7 +27,8 @@ async def waiting(
     """The records of one class that wait, in pages, by admission.
 
     What follows a departure moves up. One that is begun may have its effect before this page or
-    after it; each that may fall between two pages counts. A record may come twice, none is left out.
+    after it; each that may fall between two pages counts. A record may come twice, but none is
+    left out.
     """
     first = 0
     while True:
