@@ -25,9 +25,26 @@ from shared.telemetry import ADMITTED, REFUSED
 log = structlog.get_logger()
 
 
+class Arriving:
+    """A batch on its way in: what its first ones were promised counts for those behind them."""
+
+    def __init__(self, term: Term) -> None:
+        self._rates = term.throughput.per_second(term.clock.now_ms())
+        self._memory_fraction = term.memory_fraction
+        self._waiting = term.backlog.lengths
+        self._admitted: Counter[Priority] = Counter()
+
+    def count(self, priority: Priority) -> None:
+        self._admitted[priority] += 1
+
+    def load(self) -> Load:
+        waiting = {each: length + self._admitted[each] for each, length in self._waiting.items()}
+        return Load(waiting, self._rates, self._memory_fraction)
+
+
 async def take_in(term: Term, entries: list[Entry]) -> None:
     """Admit a batch in one round trip; one invalid entry never holds up the others."""
-    arriving: Counter[Priority] = Counter()
+    arriving = Arriving(term)
     await asyncio.gather(*[_take_in_one(term, entry, arriving) for entry in entries])
     term.pump()
 
@@ -60,7 +77,7 @@ async def end_cancelled(term: Term, request_id: str, reason: str) -> None:
     log.info("cancelled", request=request_id, answer=answer)
 
 
-async def _take_in_one(term: Term, entry: Entry, arriving: Counter[Priority]) -> None:
+async def _take_in_one(term: Term, entry: Entry, arriving: Arriving) -> None:
     incoming = inbox.read(entry)
     try:
         if isinstance(incoming, inbox.Unreadable):
@@ -73,25 +90,17 @@ async def _take_in_one(term: Term, entry: Entry, arriving: Counter[Priority]) ->
         await term.bus.bury(entry, f"invalid: {error}")
 
 
-async def _admit(
-    term: Term, entry: Entry, incoming: inbox.Incoming, arriving: Counter[Priority]
-) -> None:
-    decision = admit(incoming.attributes, term.bus.config, term.fleet, _load(term, arriving))
+async def _admit(term: Term, entry: Entry, incoming: inbox.Incoming, arriving: Arriving) -> None:
+    decision = admit(incoming.attributes, term.bus.config, term.fleet, arriving.load())
     admission = _admission(incoming, decision)
     if isinstance(decision, Admitted):
-        arriving[decision.priority] += 1
+        arriving.count(decision.priority)
     outcome, admitted_ms = await term.records.admit(term.token, entry, admission)
     if outcome == "rejected" and admission.refusal:
         REFUSED.labels(admission.refusal.reason).inc()
     if outcome == "waiting" and incoming.request_id not in term.backlog:
         ADMITTED.labels(admission.priority, admission.task).inc()
         term.backlog.add(_waiting(admission, admitted_ms))
-
-
-def _load(term: Term, arriving: Counter[Priority]) -> Load:
-    waiting = {each: length + arriving[each] for each, length in term.backlog.lengths.items()}
-    rates = term.throughput.per_second(term.clock.now_ms())
-    return Load(waiting, rates, term.memory_fraction)
 
 
 def _admission(incoming: inbox.Incoming, decision: Admitted | Refused) -> Admission:

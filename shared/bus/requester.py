@@ -127,7 +127,8 @@ class Requester:
             raise StoreUnavailableError("the store cannot be reached") from error
         if not pairs:
             return None
-        record = {name.decode(): value.decode() for name, value in pairs.items()}
+        words = [word.decode() for word in pairs]
+        record = dict(zip(words[::2], words[1::2], strict=True))
         return Lookup(record, from_json(result)["data"] if result else None)
 
     async def sweep(self) -> None:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, GroupReader, make_client
 from shared.bus.envelope import Entry
+from shared.bus.pace import collect
 
 BatchHandler = Callable[[list[Entry]], Awaitable[None]]
 
@@ -74,7 +75,12 @@ def subscribe(
         decoder=_decode,
         persistent=False,
     )
-    subscriber(handler)
+
+    async def paced(entries: list[Entry]) -> None:
+        await handler(entries)
+        await collect(len(entries))
+
+    subscriber(paced)
     return subscriber
 
 

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, UNAVAILABLE, patiently
 from shared.bus.envelope import E, Entry, Message, decode
+from shared.bus.pace import collect
 
 log = structlog.get_logger()
 
@@ -47,3 +48,4 @@ async def tail(
             entries = [Entry(stream, entry_id.decode(), fields or {}) for entry_id, fields in rows]
             positions[stream] = entries[-1].id
             await handlers[stream](entries)
+        await collect(sum(len(rows) for _, rows in reply or ()))

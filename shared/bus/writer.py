@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import DataError, NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
-from shared.bus.connection import ANSWER_TIMEOUT_S
+from shared.bus.line import Line
+from shared.bus.pace import collect
 from shared.bus.scripts import Argument, Fields, Script
 
 Reply = Any
@@ -25,14 +27,18 @@ class Writer:
     """Collects commands while a round trip is under way; they form the next one."""
 
     def __init__(self, client: Redis) -> None:
-        self._client = client
-        self._waiting: list[tuple[Sequence[Argument], asyncio.Future[Reply]]] = []
+        self._line = Line(client)
+        self._waiting: list[tuple[bytes, asyncio.Future[Reply]]] = []
         self._flush: asyncio.Task[None] | None = None
 
     def send(self, *words: Argument) -> asyncio.Future[Reply]:
-        """Queue a command. The future carries its reply, or the error that the store gave."""
+        """Queue a command. The future carries its reply, or the error that the store gave.
+
+        Raises `TypeError` or `UnicodeEncodeError` where a word cannot be sent.
+        """
+        packed = pack_command(words)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((words, future))
+        self._waiting.append((packed, future))
         if self._flush is None:
             self._flush = asyncio.create_task(self._run())
         return future
@@ -73,24 +79,13 @@ class Writer:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 await self._round_trip(batch)
+                await collect(len(batch))
         finally:
             self._flush = None
 
-    async def _round_trip(
-        self, batch: list[tuple[Sequence[Argument], asyncio.Future[Reply]]]
-    ) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for words, _ in batch:
-            pipeline.execute_command(*words)
+    async def _round_trip(self, batch: list[tuple[bytes, asyncio.Future[Reply]]]) -> None:
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                replies = await pipeline.execute(raise_on_error=False)
-        except (DataError, UnicodeEncodeError) as error:
-            if len(batch) > 1:  # nothing was sent; only the caller of what cannot be shall hear it
-                for command in batch:
-                    await self._round_trip([command])
-                return
-            replies = [error]
+            replies = await self._line.ask([packed for packed, _ in batch])
         except Exception as error:  # noqa: BLE001 - who asked must hear it, or waits for ever
             replies = [error] * len(batch)
         except asyncio.CancelledError:
@@ -103,6 +98,7 @@ class Writer:
     async def close(self) -> None:
         if self._flush is not None:
             await self._flush
+        await self._line.close()
 
 
 def _resolve(future: asyncio.Future[Reply], reply: Reply) -> None:

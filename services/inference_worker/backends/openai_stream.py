@@ -1,9 +1,10 @@
 """The OpenAI protocol as engines speak it: one call in, one stream out."""
 
-import json
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from services.inference_worker.backends.failures import failure
 from services.inference_worker.backends.http import EngineHttp
@@ -76,8 +77,8 @@ class Answer:
         gets few large deltas. Raise `BackendError` where the engine reports one."""
         deltas: list[Delta] = []
         text: list[str] = []
-        for line in lines:
-            content, extra = self._read(line)
+        for event in _events(lines):
+            content, extra = self._read(event)
             if content:
                 text.append(content)
             if extra:
@@ -98,16 +99,9 @@ class Answer:
             decode_ms=self._timings.get("predicted_ms"),
         )
 
-    def _read(self, line: bytes) -> tuple[str, dict[str, Any] | None]:
-        name, _, value = line.partition(b":")
-        value = value.strip()
-        if name == b"error":
-            raise failure(value.decode(errors="replace"))
-        if name != b"data" or value == b"[DONE]":
-            return "", None
-        event = _event(value)
+    def _read(self, event: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
         if "error" in event:
-            raise failure(value.decode(errors="replace"))
+            raise failure(to_json(event).decode())
         if event.get("usage"):
             self._usage = _usage(event)
         self._timings = event.get("timings") or self._timings
@@ -126,12 +120,20 @@ class Answer:
         return delta.get("content") or "", extra or None
 
 
-def _event(value: bytes) -> dict[str, Any]:
+def _events(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    """Those that arrived together are parsed together, as one list."""
+    values = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name == b"error":
+            raise failure(value.decode(errors="replace"))
+        if name == b"data" and (event := value.strip()) != b"[DONE]":
+            values.append(event)
     try:
-        event = json.loads(value)
+        events = from_json(b"[%b]" % b",".join(values))
     except ValueError as error:
         raise BackendError(FailureReason.CRASHED, "the engine sent a broken event") from error
-    return event if isinstance(event, dict) else {}
+    return [event for event in events if isinstance(event, dict)]
 
 
 def _usage(answer: dict[str, Any]) -> Usage:

@@ -1,0 +1,16 @@
+"""When to wait a moment for more, so that what comes together is handled together.
+
+Each round trip and each wake-up costs the same for one entry as for ten. Where several came at
+once more are on their way; one alone is somebody who waits, and goes on at once.
+"""
+
+import asyncio
+
+SEVERAL = 3
+PAUSE_S = 0.002
+
+
+async def collect(came_together: int) -> None:
+    """Pause if so many came at once that more are on their way."""
+    if came_together >= SEVERAL:
+        await asyncio.sleep(PAUSE_S)
