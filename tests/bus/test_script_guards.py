@@ -1,5 +1,6 @@
 """Every script checks first, then does everything or nothing: types of keys, and who leads."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from redis.asyncio import Redis
 from shared.bus import index, nodes
 from shared.bus.keys import Keys
 from shared.bus.requests import FencedError
-from shared.bus.scripts import Argument, Fields, Script, names, script
+from shared.bus.scripts import FOLDER, Argument, Fields, Script, names, script
 from shared.bus.writer import ScriptError, Writer
 from shared.events.base import Priority
 from shared.events.models import ModelUnloadRequested, NodeHeartbeat
@@ -45,7 +46,7 @@ class Saboteur(Writer):
             return await super().run(script, keys, args, events, rest, more_keys)
         await self._break(key, keys[key])
         before = await read(self._saboteurs_client, self._keys)
-        with pytest.raises(ScriptError, match=keys[key]):
+        with pytest.raises(ScriptError, match=f"{keys[key]}|WRONGTYPE"):
             await super().run(script, keys, args, events, rest, more_keys)
         assert await read(self._saboteurs_client, self._keys) == before
         self.refusals += 1
@@ -111,6 +112,22 @@ EFFECTIVE: dict[str, tuple[str, Step]] = {
 LEADERS = ("admit", "dispatch", "settle", "end", "preempt", "reprioritise", "command")
 
 
+def kind(name: str, key: str) -> str:
+    """As the script's header gives it."""
+    return re.findall(rf"^--! keys .*\b{key}:(\S+)", (FOLDER / f"{name}.lua").read_text(), re.M)[0]
+
+
+BRANCHES: tuple[tuple[str, str, str, Step], ...] = (
+    ("finish", "attempt_failed", "running", Scene.release),
+    ("start", "node", "cancelled_dispatched", Scene.start),
+    *(
+        ("admit", key, "completed", Scene.admit)
+        for key in ("absent", "result", "waiters", "flight", "rejected", "cancelled")
+    ),
+)
+"""Keys that only one branch of a script checks, with a state and a call that take it."""
+
+
 def test_every_script_that_names_a_record_or_an_index_is_here() -> None:
     about_records = {
         name for name in names() if {"request", "index", "node"} & {*script(name).keys}
@@ -124,7 +141,7 @@ def test_every_script_that_names_a_record_or_an_index_is_here() -> None:
         (name, key)
         for name in EFFECTIVE
         for key in script(name).keys
-        if (name, key) != ("emit", "reply")
+        if kind(name, key) != "any" and not kind(name, key).endswith("*")
     ],
 )
 async def test_a_key_of_another_type_is_refused_before_anything_is_written(
@@ -140,6 +157,31 @@ async def test_a_key_of_another_type_is_refused_before_anything_is_written(
             await call(scene)
 
     assert saboteur.refusals == 1
+
+
+@pytest.mark.parametrize(("name", "key", "state", "call"), BRANCHES)
+async def test_a_branch_checks_what_only_it_writes(
+    client: Redis, keys: Keys, name: str, key: str, state: str, call: Step
+) -> None:
+    saboteur = Saboteur(client, keys)
+    async with Scene(client, keys, saboteur) as scene:
+        await scene.reach(state)
+        saboteur.target = (name, key)
+
+        with pytest.raises(ScriptError):
+            await call(scene)
+
+    assert saboteur.refusals == 1
+
+
+def test_every_key_that_a_branch_checks_is_tested() -> None:
+    checked = {
+        (name, key)
+        for name in EFFECTIVE
+        for key in script(name).keys
+        if kind(name, key).endswith("*")
+    }
+    assert checked - {("admit", "blob")} == {(name, key) for name, key, _, _ in BRANCHES}
 
 
 async def test_a_reply_name_that_is_no_stream_does_not_stop_the_answer(

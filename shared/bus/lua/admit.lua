@@ -1,5 +1,5 @@
 -- An entry of the inbox becomes a request record, or its final refusal; acknowledged in every case.
---! keys fence:string inbox:stream blob:string reply:stream absent:none request:hash body:string context:string chain:string result:string waiters:list flight:zset waiting:zset rejected:stream cancelled:stream
+--! keys fence:string? inbox:stream? blob:string* reply:any absent:hash* request:hash? body:any context:any chain:any result:string* waiters:list* flight:zset* waiting:zset rejected:stream* cancelled:stream*
 --! args token group entry id verdict refusal conflict_data reason chain_json deadline_ms reply_name asked
 --! events final conflict
 --! rest record
@@ -24,6 +24,11 @@ end
 local fingerprint = redis.sha1hex(asked .. '\n' .. (data or ''))
 
 local known = redis.call('HMGET', key_request, 'state', 'fingerprint', 'replyto', 'attempt', 'outcome')
+if known[1] or verdict ~= 'waiting' then
+  local bad = mistyped('none', key_absent) or mistyped('string', key_result) or mistyped('list', key_waiters)
+    or mistyped('zset', key_flight) or mistyped('stream', key_rejected) or mistyped('stream', key_cancelled)
+  if bad then return bad end
+end
 local acknowledged_now = redis.call('XACK', key_inbox, group, entry) == 1
 
 if known[1] and known[1] ~= 'cancelled_early' then

@@ -1,5 +1,5 @@
 -- Renews an attempt's lease. The answer tells its executor whether to go on.
---! keys request:hash flight:zset
+--! keys request:hash? flight:zset?
 --! args id attempt executor lease_ms
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'executor', 'stop', 'deadline_ms')
 if record[2] ~= attempt or record[3] ~= executor then return { 'superseded' } end

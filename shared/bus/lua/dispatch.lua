@@ -1,5 +1,5 @@
 -- A waiting request becomes an attempt for a node's worker.
---! keys fence:string request:hash waiting:zset flight:zset node:stream routed:stream
+--! keys fence:string? request:hash? waiting:zset? flight:zset node:stream routed:stream
 --! args token id attempt node model position lease_ms routed_data
 --! events dispatched routed_event
 if redis.call('GET', key_fence) ~= token then return { 'fenced' } end

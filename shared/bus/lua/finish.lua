@@ -1,10 +1,12 @@
 -- The executor's last word on an attempt: the request is completed, or released for the router to settle.
---! keys request:hash body:string context:string chain:string result:string waiters:list flight:zset node:stream completed:stream attempt_failed:stream
+--! keys request:hash? body:any context:any chain:any result:any waiters:list flight:zset node:stream? completed:stream attempt_failed:stream*
 --! args id attempt executor entry group outcome reason charge data
 --! events event
+local record = redis.call('HMGET', key_request, 'state', 'attempt', 'executor')
+local bad = outcome == 'released' and mistyped('stream', key_attempt_failed)
+if bad then return bad end
 redis.call('XACK', key_node, group, entry)
 redis.call('XDEL', key_node, entry)
-local record = redis.call('HMGET', key_request, 'state', 'attempt', 'executor')
 if record[1] == 'final' and record[2] == attempt then redis.call('ZREM', key_flight, id) end
 if record[1] ~= 'running' or record[2] ~= attempt or record[3] ~= executor then return { 'fenced' } end
 if outcome == 'released' then

@@ -8,6 +8,12 @@ local function now_ms()
   return now[1] * 1000 + math.floor(now[2] / 1000)
 end
 
+-- The refusal that a script answers with where a key has another type, nil where it has not.
+local function mistyped(kind, key)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then return { 'wrong_type', key, found } end
+end
+
 -- An event argument is a slice of ARGV: the flat fields of an entry.
 local function publish(key, event)
   return redis.call('XADD', key, '*', unpack(ARGV, event.first, event.last))
@@ -31,8 +37,7 @@ end
 
 local function reply_final(key, id, attempt, outcome, data)
   -- The name came from outside. Failing on a key that is no stream would leave the request half ended.
-  local kind = redis.call('TYPE', key).ok
-  if kind ~= 'stream' and kind ~= 'none' then return end
+  if mistyped('stream', key) then return end
   redis.call('XADD', key, 'MAXLEN', '~', 20000, '*',
     'request', id, 'attempt', attempt, 'final', outcome, 'data', data)
   redis.call('EXPIRE', key, 900)

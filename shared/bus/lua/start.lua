@@ -1,5 +1,5 @@
 -- A worker takes an attempt: it is executed at most once, by one executor token.
---! keys request:hash body:string context:string flight:zset node:stream started:stream
+--! keys request:hash? body:string? context:string? flight:zset node:stream* started:stream
 --! args id attempt node executor entry group lease_ms started_data
 --! events started_event
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'node', 'executor')
@@ -13,8 +13,8 @@ if not mine or record[1] ~= 'dispatched' then
   if mine and record[1] == 'final' then redis.call('ZREM', key_flight, id) end
   return { 'stale', record[1] or 'none' }
 end
-local now = now_ms()
+local body, context, now = redis.call('GET', key_body), redis.call('GET', key_context), now_ms()
 redis.call('HSET', key_request, 'state', 'running', 'executor', executor, 'started_ms', now)
 redis.call('ZADD', key_flight, 'XX', now + lease_ms, id)
 publish_about(key_request, key_started, started_event, 'inference.started.v1', started_data)
-return { 'ok', redis.call('GET', key_body), redis.call('HGETALL', key_request), redis.call('GET', key_context) }
+return { 'ok', body, redis.call('HGETALL', key_request), context }
