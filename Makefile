@@ -6,7 +6,7 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-annotate $(ARGS)
 EXTRAS = --extra embedded --extra gpu pyproject.toml
 
-.PHONY: up down status demo test check contracts requirements install-dev
+.PHONY: up down status demo test check bench profile contracts requirements install-dev
 
 up: ## start the stores and the services
 	@./roundhouse up $(ARGS)
@@ -30,6 +30,13 @@ check: install-dev ## format, lint, types, import rules, contracts, house rules
 	$(BIN)/lint-imports
 	$(BIN)/python -m cli contracts --check
 	$(BIN)/python -m pytest --quiet tests/house
+
+bench: install-dev ## what a request costs, here and elsewhere: ROUNDS=5, QUICK=1, ONLY=ours,litellm
+	$(BIN)/python -m tests.benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) \
+		$(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+profile: install-dev ## where the services spend their time: ARGS=--compact
+	$(BIN)/python -m tests.benchmarks.profiling $(ARGS)
 
 contracts: install-dev ## generate what is generated from shared/events
 	$(BIN)/python -m cli contracts $(ARGS)
