@@ -20,7 +20,7 @@ class Line:
     """Opened by the first batch, and anew by the next one after it broke."""
 
     def __init__(self, client: Redis) -> None:
-        self._connection = client.connection_pool.make_connection()
+        self._connection: Any = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
 
     async def ask(self, packed: Sequence[bytes]) -> list[Reply]:
         """The replies as the store gave them, among them its errors.

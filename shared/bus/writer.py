@@ -36,7 +36,7 @@ class Writer:
 
         Raises `TypeError` or `UnicodeEncodeError` where a word cannot be sent.
         """
-        packed = pack_command(words)
+        packed = pack_command(words)  # type: ignore[arg-type] # its stub knows one word only
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((packed, future))
         if self._flush is None:
