@@ -7,10 +7,10 @@ once more are on their way; one alone is somebody who waits, and goes on at once
 import asyncio
 
 SEVERAL = 3
-PAUSE_S = 0.002
+PAUSE_EACH_S, LONGEST_PAUSE_S = 0.0005, 0.005
 
 
 async def collect(came_together: int) -> None:
-    """Pause if so many came at once that more are on their way."""
+    """Pause if so many came at once that more are on their way, and the longer the more came."""
     if came_together >= SEVERAL:
-        await asyncio.sleep(PAUSE_S)
+        await asyncio.sleep(min(came_together * PAUSE_EACH_S, LONGEST_PAUSE_S))

@@ -1,15 +1,20 @@
 """One engine's HTTP address: plain calls, streams of lines, and what their failures mean."""
 
-import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import Any, cast
 
 import aiohttp
 
 from services.inference_worker.backends.failures import failure
 from services.inference_worker.backends.port import BackendError
+from services.inference_worker.backends.wire import (
+    BrokenOffError,
+    Connection,
+    UnreachableError,
+    Wire,
+)
 from shared.events.inference import FailureReason
 
 CONTROL_S = 2.0
@@ -22,9 +27,6 @@ hang up, so that no request meets a connection that is just being closed."""
 HANGS_UP = "llama.cpp"
 """The `server` header of the one that hangs up after a stream without having said so; the next
 request on that connection would be lost. From its first answer on it is asked to say so."""
-
-LARGE_BODY_BYTES = 1 << 18
-"""From here on a body is sent in pieces, between which the event loop turns."""
 
 
 class EngineHttp:
@@ -40,9 +42,10 @@ class EngineHttp:
         self._connect_s = connect_s
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            self._headers["Authorization"] = f"Bearer {api_key.strip()}"
         if hangs_up:
             self._headers["Connection"] = "close"
+        self._wire = Wire(self.url, connect_s=connect_s, keep_alive_s=KEEP_ALIVE_S)
         self._session: aiohttp.ClientSession | None = None
 
     async def get(self, path: str, timeout_s: float = CONTROL_S) -> Any:
@@ -59,15 +62,27 @@ class EngineHttp:
         """The answer's lines, all that have arrived at a time. Closing the iterator early closes
         the connection, by which engines notice that nobody listens any more."""
         rest = b""
-        async with self._answer("POST", path, body, None) as response:
-            async for piece in response.content.iter_any():
-                *lines, rest = (rest + piece).split(b"\n")
-                if lines:
-                    yield lines
+        with self._failures():
+            async with aclosing(self._wire.post(path, self._headers, _encoded(body))) as answer:
+                await self._head(answer)
+                async for piece in answer:
+                    *lines, rest = (rest + cast("bytes", piece)).split(b"\n")
+                    if lines:
+                        yield lines
         if rest:
             yield [rest]
 
+    async def _head(self, answer: AsyncGenerator[Connection | bytes, None]) -> None:
+        """Take in status and headers. Raises `BackendError` where the engine refuses."""
+        connection = cast("Connection", await anext(answer))
+        if connection.headers.get(b"server") == HANGS_UP.encode():
+            self._headers["Connection"] = "close"
+        if connection.status != 200:
+            pieces = [cast("bytes", piece) async for piece in answer]
+            raise failure(b"".join(pieces).decode(errors="replace"), connection.status)
+
     async def close(self) -> None:
+        self._wire.close()
         if self._session is not None:
             await self._session.close()
 
@@ -92,7 +107,7 @@ class EngineHttp:
             response = await self._opened().request(
                 method,
                 self.url + path,
-                data=_encoded(body),
+                data=_encoded(body) or None,
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_s),
                 allow_redirects=False,
@@ -123,18 +138,15 @@ class EngineHttp:
             raise BackendError(
                 FailureReason.TIMED_OUT, f"{self.url} does not answer in time"
             ) from error
-        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, UnreachableError) as error:
             raise BackendError(
                 FailureReason.REFUSED, f"{self.url} cannot be reached: {error}"
             ) from error
-        except (aiohttp.ClientError, ConnectionError) as error:
+        except (aiohttp.ClientError, ConnectionError, BrokenOffError) as error:
             raise BackendError(
                 FailureReason.CRASHED, f"{self.url} broke off: {error or type(error).__name__}"
             ) from error
 
 
-def _encoded(body: dict[str, Any] | None) -> bytes | io.BytesIO | None:
-    if body is None:
-        return None
-    encoded = json.dumps(body, separators=(",", ":")).encode()
-    return io.BytesIO(encoded) if len(encoded) >= LARGE_BODY_BYTES else encoded
+def _encoded(body: dict[str, Any] | None) -> bytes:
+    return b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
