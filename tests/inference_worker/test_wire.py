@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
+import uvloop
 
 from services.inference_worker.backends.wire import (
     FEW,
@@ -78,6 +79,14 @@ async def test_a_connection_serves_one_request_after_another() -> None:
     assert engine.requests[0].startswith(b"POST /base/v1/x HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"\r\nX-Name: value\r\n" in engine.requests[0]
     assert engine.requests[0].endswith(b'\r\n\r\n{"n": 1}')
+
+
+def test_it_runs_on_the_event_loop_that_services_use() -> None:
+    async def asked() -> bytes:
+        async with wire_to(Engine(chunked(b"x")).serve) as wire:
+            return await body_of(wire)
+
+    assert uvloop.run(asked()) == b"x"
 
 
 async def test_an_idle_connection_is_not_trusted_for_longer_than_it_is_kept() -> None:

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from time import monotonic
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -44,8 +45,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     @property
     def usable(self) -> bool:
