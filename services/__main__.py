@@ -1,5 +1,10 @@
-"""All services in one process: `python -m services`, for small machines."""
+"""All services in one process: `python -m services`, for small machines.
 
+The audit-logger is among them where DATABASE_URL says where its Postgres is.
+"""
+
+from services.audit_logger.app import create_app as audit_logger
+from services.audit_logger.settings import Settings as AuditLoggerSettings
 from services.gateway.app import create_app as gateway
 from services.gateway.settings import settings_or_exit
 from services.inference_worker.app import create_app as inference_worker
@@ -12,7 +17,10 @@ from services.vram_monitor.app import create_app as vram_monitor
 from services.vram_monitor.settings import Settings as VramMonitorSettings
 from shared.service import run
 
+audit = AuditLoggerSettings()
+
 run(
+    *([audit_logger(audit)] if audit.database_url else []),
     router(RouterSettings()),
     model_manager(ModelManagerSettings()),
     inference_worker(WorkerSettings()),

@@ -50,6 +50,9 @@ class Service:
     on_start: Sequence[Step] = ()
     """Run once the bus is connected; a `StartError` ends the process with its message."""
     on_stop: Sequence[Step] = ()
+    core: bool = True
+    """Whether inference needs it: beside others in one process, only then is that not ready
+    while this is not."""
     given_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a service that has no place here any more; the process then stops."""
 
@@ -179,7 +182,8 @@ def _readiness(services: Sequence[Service]) -> dict[str, Any]:
     if len(services) == 1:
         return services[0].readiness()
     each = {service.name: service.readiness() for service in services}
-    return {"ready": all(one["ready"] for one in each.values()), "role": "active", "services": each}
+    ready = all(each[service.name]["ready"] for service in services if service.core)
+    return {"ready": ready, "role": "active", "services": each}
 
 
 async def _answer(

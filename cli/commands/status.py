@@ -15,8 +15,9 @@ from cli.commands.options import Data, Json
 from cli.supervisor import ports
 from cli.supervisor.folder import DataFolder, ProcessState, RunState
 from cli.supervisor.memory import Usage, usage
-from cli.supervisor.probes import service_lacks, store_lacks, without_password
+from cli.supervisor.probes import service_lacks, without_password
 from cli.supervisor.process import State
+from cli.supervisor.stores import STORES
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Row:
     restarts: int = 0
     note: str = ""
     usage: Usage | None = None
+    store: bool = False
 
 
 def status(data: Data = None, as_json: Json = False) -> None:
@@ -62,11 +64,16 @@ async def _rows(state: RunState) -> list[Row]:
 
 
 async def _external(name: str, state: RunState) -> Row:
-    lack = await store_lacks(state.redis_url)
-    note = f"external, {without_password(state.redis_url)}"
+    lack = await _store_lacks(name, state)
+    note = f"external, {without_password(state.urls[name])}"
     return Row(
         name, "unreachable" if lack else State.READY, note=f"{note}: {lack}" if lack else note
     )
+
+
+async def _store_lacks(name: str, state: RunState) -> str | None:
+    store = next(store for store in STORES if store.name == name)
+    return await store.lacks(state.urls[name])
 
 
 async def _row(process: ProcessState, state: RunState, now_s: float) -> Row:
@@ -80,12 +87,13 @@ async def _row(process: ProcessState, state: RunState, now_s: float) -> Row:
         restarts=process.restarts,
         note=lack or process.note,
         usage=usage(process.pid, now_s),
+        store=process.store,
     )
 
 
 async def _lack(process: ProcessState, state: RunState) -> str | None:
     if process.store:
-        return await store_lacks(state.redis_url)
+        return await _store_lacks(process.name, state)
     edge = process.port == state.http_port
     host = ports.reachable(state.http_host) if edge else ports.LOOPBACK
     return await service_lacks(host, process.port)
@@ -105,11 +113,12 @@ def _document(root: Path, state: RunState | None, rows: list[Row]) -> dict[str, 
 
 
 def _total_rss_mib(rows: list[Row]) -> float:
-    return sum(row.usage.rss_mib for row in rows if row.usage)
+    """Of what is ours; a store's memory is its data."""
+    return sum(row.usage.rss_mib for row in rows if row.usage and not row.store)
 
 
 def _total_pss_mib(rows: list[Row]) -> float | None:
-    parts = [row.usage.pss_mib for row in rows if row.usage]
+    parts = [row.usage.pss_mib for row in rows if row.usage and not row.store]
     known = [part for part in parts if part is not None]
     return sum(known) if known and len(known) == len(parts) else None
 
@@ -124,7 +133,9 @@ def _show(root: Path, state: RunState, rows: list[Row]) -> None:
     console.print(table)
     pss_mib = _total_pss_mib(rows)
     shared = f" ({pss_mib:.0f} MiB where shared memory counts once)" if pss_mib else ""
-    console.print(f"\nMemory: {_total_rss_mib(rows):.0f} MiB{shared}", soft_wrap=True)
+    console.print(
+        f"\nMemory: {_total_rss_mib(rows):.0f} MiB without stores{shared}", soft_wrap=True
+    )
     console.print(f"HTTP:   {ports.url(state.http_host, state.http_port)}", soft_wrap=True)
     console.print(f"Store:  {without_password(state.redis_url)}", soft_wrap=True)
     console.print(f"Data:   {root}", soft_wrap=True)

@@ -37,8 +37,7 @@ def up(
 ) -> None:
     """Start the stores and the services, and keep them running until Ctrl-C.
 
-    A store whose URL is set (REDIS_URL, or stores.redis in the configuration) is used where it
-    is, and none is started for it.
+    No store is started whose URL is set (REDIS_URL, DATABASE_URL, or stores in the configuration).
 
     Example: ./roundhouse up --detach --port 9000
     """
@@ -46,14 +45,15 @@ def up(
     detached = os.environ.pop(DETACHED, None) is not None
     if detach and not detached:
         raise typer.Exit(start_in_background(terminal))
-    file = configuration(config)
+    loaded = load_config(file := configuration(config))
     wishes = Wishes(
         data=data or data_folder(),
         host=host,
         port=port,
         compact=compact,
         config=file,
-        environment={**_stores(load_config(file)), **environment()},
+        environment={**_stores(loaded), **environment()},
+        left_out=_left_out(loaded),
     )
     services = context.obj if isinstance(context.obj, Services) else SERVICES
     log = DataFolder(wishes.data).log("supervisor")
@@ -63,4 +63,9 @@ def up(
 
 def _stores(config: Config) -> dict[str, str]:
     """Stores that the configuration names, as the environment would; an empty variable is none."""
-    return {"REDIS_URL": config.stores.redis} if config.stores.redis else {}
+    named = {"REDIS_URL": config.stores.redis, "DATABASE_URL": config.stores.postgres}
+    return {variable: url for variable, url in named.items() if url}
+
+
+def _left_out(config: Config) -> frozenset[str]:
+    return frozenset({"audit-logger"}) if config.audit.mode == "off" else frozenset()

@@ -13,7 +13,7 @@ from cli.contract_documents.schemas import schema_name, summary
 from cli.contract_documents.services import ServiceContract
 from shared.bus.keys import Keys
 from shared.events.base import Event
-from shared.events.inference import InferenceRequested
+from shared.events.inference import FINALS, InferenceAttemptFailed, InferenceRequested
 from shared.settings import ServiceSettings
 
 Document = dict[str, Any]
@@ -90,8 +90,11 @@ def _message(event: type[Event]) -> Document:
 
 
 def _headers(event: type[Event]) -> Document:
-    attributes = {"$ref": f"{ENVELOPE_NAME}#/$defs/Attributes"}
-    if event is not InferenceRequested:
-        return {"type": "object", "allOf": [attributes], "required": list(REQUIRED)}
-    of_requests = {"$ref": f"{ENVELOPE_NAME}#/$defs/RequestAttributes"}
-    return {"type": "object", "allOf": [attributes, of_requests]}
+    groups = ["Attributes"]
+    if event is InferenceRequested:
+        groups.append("RequestAttributes")
+    if event in (*FINALS, InferenceAttemptFailed):
+        groups += ["RequestAttributes", "StoryAttributes"]
+    references = [{"$ref": f"{ENVELOPE_NAME}#/$defs/{group}"} for group in groups]
+    headers: Document = {"type": "object", "allOf": references}
+    return headers if event is InferenceRequested else {**headers, "required": list(REQUIRED)}

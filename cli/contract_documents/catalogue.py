@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from cli.contract_documents.envelope import ATTRIBUTES, BODY, REQUEST_ATTRIBUTES, REQUIRED
+from cli.contract_documents.envelope import (
+    ATTRIBUTES,
+    BODY,
+    REQUEST_ATTRIBUTES,
+    REQUIRED,
+    STORY_ATTRIBUTES,
+)
 from cli.contract_documents.schemas import Schema, event_schema, schema_name, summary
 from cli.contract_documents.services import ServiceContract
 from shared.events.base import Event
@@ -11,6 +17,7 @@ OTHER_SOURCES = {
     "inference.requested.v1": "any program",
     "inference.cancel_requested.v1": "any program",
     "model.action_requested.v1": "`roundhouse models`",
+    "audit.query_requested.v1": "`roundhouse audit`",
     "config.changed.v1": "`roundhouse apply`",
     "dead_letter.v1": "the bus, for any service",
 }
@@ -69,6 +76,10 @@ def _attributes() -> Iterable[str]:
         yield _row(f"`{name}`", schema["description"] + always)
     yield from ("", "Of a request also:", "", *_head("field", "is"))
     for name, schema in REQUEST_ATTRIBUTES.items():
+        yield _row(f"`{name}`", schema["description"])
+    yield from ("", "The end of a request, and a failed attempt, tell its whole story:", "")
+    yield from _head("field", "is")
+    for name, schema in STORY_ATTRIBUTES.items():
         yield _row(f"`{name}`", schema["description"])
     yield ""
 

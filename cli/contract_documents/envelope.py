@@ -48,6 +48,23 @@ REQUEST_ATTRIBUTES: dict[str, Schema] = {
     "replymode": _text("The answer at once, or piece by piece.", enum=list(ReplyMode)),
 }
 
+_MILLISECONDS = {"pattern": _WHOLE_NUMBER}
+
+STORY_ATTRIBUTES: dict[str, Schema] = {
+    "askedmodel": _text("The model that was asked for; `model` is then the one that was chosen."),
+    "fingerprint": _text("SHA-1 of what was asked and the body: equal for equal requests."),
+    "attempt": _text("The last attempt; 0: there was none.", pattern="^[0-9]+$"),
+    "node": _text("Where the last attempt was sent."),
+    "route": _text("Why the router sent it there."),
+    "receivedms": _text(
+        "When the store took the request: milliseconds since 1970, by its clock.", **_MILLISECONDS
+    ),
+    "admittedms": _text("When the router took it in, or refused it.", **_MILLISECONDS),
+    "dispatchedms": _text("When the last attempt was given to its node.", **_MILLISECONDS),
+    "startedms": _text("When its worker took it.", **_MILLISECONDS),
+    "firstbytems": _text("When the first piece of the answer was sent.", **_MILLISECONDS),
+}
+
 BODY: dict[str, Schema] = {
     "data": _text("JSON of the event.", contentMediaType="application/json"),
     "dataref": _text("Key that holds the JSON of an event too large for its entry."),
@@ -55,7 +72,7 @@ BODY: dict[str, Schema] = {
 
 
 def envelope_schema() -> Schema:
-    """The fields of an entry. `$defs` tells the attributes of requests from those of all events."""
+    """The fields of an entry. `$defs` tells the attributes of all events from those of some."""
     return {
         "$schema": DIALECT,
         "title": "Entry of a stream",
@@ -64,7 +81,11 @@ def envelope_schema() -> Schema:
             "A foreign producer may write `data` alone to the stream of inference.requested."
         ),
         "type": "object",
-        "allOf": [{"$ref": "#/$defs/Attributes"}, {"$ref": "#/$defs/RequestAttributes"}],
+        "allOf": [
+            {"$ref": "#/$defs/Attributes"},
+            {"$ref": "#/$defs/RequestAttributes"},
+            {"$ref": "#/$defs/StoryAttributes"},
+        ],
         "properties": BODY,
         "required": list(REQUIRED),
         "oneOf": [{"required": ["data"]}, {"required": ["dataref"]}],
@@ -78,6 +99,11 @@ def envelope_schema() -> Schema:
                 "description": "Of a request.",
                 "type": "object",
                 "properties": REQUEST_ATTRIBUTES,
+            },
+            "StoryAttributes": {
+                "description": "Of the end of a request, and of a failed attempt.",
+                "type": "object",
+                "properties": STORY_ATTRIBUTES,
             },
         },
     }

@@ -34,7 +34,7 @@ class ProcessState(BaseModel):
 
 
 class RunState(BaseModel):
-    """What one supervisor keeps running. `redis_url` holds the store's password."""
+    """What one supervisor keeps running. `urls` of its stores hold their passwords."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,6 +42,7 @@ class RunState(BaseModel):
     http_host: str
     http_port: int
     redis_url: str
+    urls: dict[str, str]
     external: tuple[str, ...]
     processes: tuple[ProcessState, ...]
 
@@ -117,8 +118,7 @@ class DataFolder:
 
     def write_state(self, state: RunState) -> None:
         partial = self._state.with_suffix(".partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(state.model_dump_json(indent=1))
+        write_private(partial, state.model_dump_json(indent=1))
         partial.replace(self._state)
 
     def log(self, name: str) -> Path:
@@ -144,6 +144,13 @@ def _locked(descriptor: int) -> bool:
         else:
             return True
     return False
+
+
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)
 
 
 @contextlib.contextmanager

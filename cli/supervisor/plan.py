@@ -18,7 +18,10 @@ from cli.supervisor.stores import STORES, Store
 
 @dataclass(frozen=True)
 class Wishes:
-    """What `up` was asked for. `environment` is that of the shell, with .env below it."""
+    """What `up` was asked for. `environment` is that of the shell, with .env below it.
+
+    Services that are `left_out` are not started, nor are stores that only they need.
+    """
 
     data: Path
     host: str
@@ -26,6 +29,7 @@ class Wishes:
     compact: bool
     config: Path | None
     environment: Mapping[str, str]
+    left_out: frozenset[str] = frozenset()
 
     @property
     def prefix(self) -> str:
@@ -34,17 +38,25 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Plan:
-    """`stages` in the order of their start, the embedded stores first."""
+    """`stages` in the order of their start, the embedded stores first.
+
+    `urls` are those of all stores; `lacking` says of which service's store nothing could be made.
+    """
 
     host: str
     port: int
-    redis_url: str
+    urls: Mapping[str, str]
     external: tuple[Store, ...]
     stages: tuple[tuple[Program, ...], ...]
+    lacking: tuple[UserError, ...]
 
     @property
     def url(self) -> str:
         return ports.url(self.host, self.port)
+
+    @property
+    def redis_url(self) -> str:
+        return self.urls["valkey"]
 
 
 class Planner:
@@ -54,32 +66,55 @@ class Planner:
         self._folder = folder
         self._host = wishes.host
         self._port = ports.check(wishes.host, wishes.port)
-        self._stages = ((services.compact,),) if wishes.compact else services.stages
+        self._left_out = set(wishes.left_out)
+        self._services = services
+        self._compact = wishes.compact
         given = wishes.environment
-        self._external = tuple(store for store in STORES if given.get(store.url_variable))
-        self._embedded = tuple(store for store in STORES if store not in self._external)
+        hosted = services.names - wishes.left_out
+        stores = [store for store in STORES if store.serves is None or store.serves in hosted]
+        self._urls = {store: given[store.url_variable] for store in stores if _names(given, store)}
+        self._external = tuple(self._urls)
+        self._embedded = tuple(store for store in stores if store not in self._urls)
         self._ports = ports.choose(self._names(), self._previous_ports())
+        secret = {store.url_variable for store in STORES}
         self._environment = {
-            **given,
+            **{name: value for name, value in given.items() if name not in secret},
             "PYTHONPATH": str(ROOT),
             "ROUNDHOUSE_DATA": str(folder.services),
             MARKER: folder.marker,
         }
 
     def plan(self) -> Plan:
-        stores = tuple(self._store(store) for store in self._embedded)
-        services = tuple(tuple(map(self._service, stage)) for stage in self._stages)
+        stores, lacking = [], []
+        for store in self._embedded:
+            try:
+                stores.append(self._store(store))
+            except UserError as error:
+                if store.serves is None:
+                    raise
+                self._left_out.add(store.serves)
+                lacking.append(error)
+        services = tuple(tuple(map(self._service, stage)) for stage in self._stages())
         return Plan(
             host=self._host,
             port=self._port,
-            redis_url=self._environment["REDIS_URL"],
+            urls={store.name: url for store, url in self._urls.items()},
             external=self._external,
-            stages=(stores, *services),
+            stages=(tuple(stores), *services),
+            lacking=tuple(lacking),
+        )
+
+    def _stages(self) -> tuple[tuple[Service, ...], ...]:
+        if self._compact:
+            return ((self._services.compact,),)
+        return tuple(
+            tuple(row for row in stage if row.name not in self._left_out)
+            for stage in self._services.stages
         )
 
     def _names(self) -> Iterator[str]:
         yield from (store.name for store in self._embedded)
-        yield from (row.name for stage in self._stages for row in stage if not row.edge)
+        yield from (row.name for stage in self._stages() for row in stage if not row.edge)
 
     def _previous_ports(self) -> dict[str, int]:
         state = self._folder.state()
@@ -88,7 +123,7 @@ class Planner:
     def _store(self, store: Store) -> Program:
         folder, port = self._folder.root / store.name, self._ports[store.name]
         command, url = store.set_up(folder, port)
-        self._environment[store.url_variable] = url
+        self._urls[store] = url
         return Program(
             name=store.name,
             store=True,
@@ -99,7 +134,17 @@ class Planner:
             port=port,
             lacks=partial(store.lacks, url),
             explain=partial(store.explain, folder),
+            stop_signal=store.stop_signal,
+            needed=store.serves is None,
         )
+
+    def _told(self, service: Service) -> dict[str, str]:
+        """The stores that this service needs, and no other, since their URLs hold passwords."""
+        return {
+            store.url_variable: url
+            for store, url in self._urls.items()
+            if self._compact or store.serves in (None, service.name)
+        }
 
     def _service(self, service: Service) -> Program:
         host = self._host if service.edge else ports.LOOPBACK
@@ -108,13 +153,24 @@ class Planner:
             name=service.name,
             store=False,
             command=service.command,
-            environment=self._environment | {"ROUNDHOUSE_HOST": host, "ROUNDHOUSE_PORT": str(port)},
+            environment={
+                **self._environment,
+                **self._told(service),
+                "ROUNDHOUSE_HOST": host,
+                "ROUNDHOUSE_PORT": str(port),
+            },
             folder=ROOT,
             log=self._folder.log(service.name),
             port=port,
             lacks=partial(service_lacks, ports.reachable(host), port),
             explain=_nothing_more,
+            needed=service.needed,
         )
+
+
+def _names(environment: Mapping[str, str], store: Store) -> bool:
+    """Whether it says where that store is; an empty variable says nothing."""
+    return bool(environment.get(store.url_variable))
 
 
 def _nothing_more(_words: str) -> UserError | None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import struct
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,12 @@ from redis.exceptions import AuthenticationError, RedisError
 
 PROBE_S = 2.0
 OLDEST_MAJOR = 7
+POSTGRES_PORT = 5432
+POSTGRES_PROTOCOL = 3 << 16
+NOT_YET = {b"C57P03", b"C53300"}
+"""cannot_connect_now, too_many_connections; another error comes from one that works."""
+
+ROLE = "postgres"
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
@@ -76,6 +83,33 @@ async def store_facts(url: str) -> StoreFacts | str:
         append_only=bool(info["aof_enabled"]),
         eviction=str(info["maxmemory_policy"]),
     )
+
+
+async def database_lacks(url: str) -> str | None:
+    """Why the Postgres at `url` takes no connections yet; whether it takes ours is not tried.
+
+    As pg_isready does: a first message, and a look at the kind of the answer.
+    """
+    parts = urlsplit(url)
+    fields = f"user\0{parts.username or ROLE}\0database\0{parts.path[1:] or ROLE}\0\0".encode()
+    hello = struct.pack("!ii", len(fields) + 8, POSTGRES_PROTOCOL) + fields
+    try:
+        async with asyncio.timeout(PROBE_S):
+            reader, writer = await asyncio.open_connection(
+                parts.hostname or "127.0.0.1", parts.port or POSTGRES_PORT
+            )
+            try:
+                writer.write(hello)
+                kind = await reader.readexactly(1)
+                said = await reader.readexactly(4) if kind == b"E" else b""
+                words = await reader.readexactly(struct.unpack("!i", said)[0] - 4) if said else b""
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return "it does not answer"
+    if kind == b"E" and NOT_YET & set(words.split(b"\0")):
+        return "it is starting up, shutting down or full"
+    return None if kind in b"ER" else "what answers is no Postgres"
 
 
 def without_password(url: str) -> str:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from cli.errors import UserError
 
 READY_WITHIN_S = 60.0
+UNNEEDED_WITHIN_S = 20.0
 TRIES = 3
 """Ends before it was ever ready, after which starting again is not worth the wait."""
 
@@ -36,7 +37,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `lacks` says why it is not ready, `explain` what the end of its log means."""
+    """What to run. `lacks` says why it is not ready, `explain` what the end of its log means.
+
+    What is not `needed` may fail without keeping the others from starting.
+    """
 
     name: str
     store: bool
@@ -47,6 +51,8 @@ class Program:
     port: int
     lacks: Callable[[], Awaitable[str | None]]
     explain: Callable[[str], UserError | None]
+    stop_signal: signal.Signals = signal.SIGTERM
+    needed: bool = True
 
 
 class Child:
@@ -70,15 +76,16 @@ class Child:
 
     async def until_ready(self) -> None:
         """Raise `UserError` when it will not become ready, or not soon enough."""
+        within_s = READY_WITHIN_S if self.program.needed else UNNEEDED_WITHIN_S
         try:
-            async with asyncio.timeout(READY_WITHIN_S):
+            async with asyncio.timeout(within_s):
                 while self.state is not State.READY:
                     self._changed.clear()
                     if self.state is State.RESTARTING:
                         self._give_up_if_hopeless()
                     await self._changed.wait()
         except TimeoutError:
-            raise self._failure(f"is not ready after {READY_WITHIN_S:g} s: {self.note}") from None
+            raise self._failure(f"is not ready after {within_s:g} s: {self.note}") from None
 
     async def stop(self, grace_s: float, hurry: asyncio.Event) -> None:
         """Ask it to end; end its whole group after `grace_s`, or as soon as `hurry` is set."""
@@ -152,7 +159,7 @@ class Child:
     def _ask_to_end(self) -> None:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
+                self._process.send_signal(self.program.stop_signal)
 
     def _become(self, state: State, note: str = "") -> None:
         self.state, self.note = state, note

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Service:
-    """`edge`: listens where the user asked for; the others where only this machine reaches."""
+    """`edge`: listens where the user asked for; the others where only this machine reaches.
+
+    Inference goes on without one that is not `needed`.
+    """
 
     name: str
     command: tuple[str, ...]
     edge: bool = False
+    needed: bool = True
 
 
 def _module(name: str) -> tuple[str, ...]:
@@ -25,6 +29,10 @@ class Services:
     stages: tuple[tuple[Service, ...], ...]
     compact: Service
 
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(row.name for stage in self.stages for row in stage)
+
 
 SERVICES = Services(
     stages=(
@@ -33,6 +41,7 @@ SERVICES = Services(
             Service("model-manager", _module("services.model_manager")),
             Service("inference-worker", _module("services.inference_worker")),
             Service("vram-monitor", _module("services.vram_monitor")),
+            Service("audit-logger", _module("services.audit_logger"), needed=False),
         ),
         (Service("gateway", _module("services.gateway"), edge=True),),
     ),

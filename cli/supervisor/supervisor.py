@@ -14,9 +14,13 @@ class Supervisor:
     """`stages` are started in order, the programs of one stage at the same time."""
 
     def __init__(
-        self, stages: Iterable[Sequence[Program]], changed: Callable[[Child], None]
+        self,
+        stages: Iterable[Sequence[Program]],
+        changed: Callable[[Child], None],
+        failed: Callable[[UserError], None],
     ) -> None:
         self._changed = changed
+        self._failed = failed
         self._guard = Guard()
         self.stages = [
             [Child(program, self._on_change) for program in programs] for programs in stages
@@ -27,15 +31,26 @@ class Supervisor:
         return (child for stage in self.stages for child in stage)
 
     async def start(self, stage: Sequence[Child]) -> None:
-        """Return when all of it is ready. Raise `UserError` for the first that will not be."""
+        """Return when all of it is ready. Raise `UserError` for the first that will not be.
+
+        What is not needed goes on trying; `failed` is told of it.
+        """
         for child in stage:
             child.launch()
         try:
             async with asyncio.TaskGroup() as group:
                 for child in stage:
-                    group.create_task(child.until_ready())
+                    group.create_task(self._until_ready(child))
         except* UserError as failures:
             raise failures.exceptions[0] from None
+
+    async def _until_ready(self, child: Child) -> None:
+        try:
+            await child.until_ready()
+        except UserError as error:
+            if child.program.needed:
+                raise
+            self._failed(error)
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """End everything within `STOP_WITHIN_S`, the last started first; sooner on `hurry`."""

@@ -35,7 +35,7 @@ class Up:
         self._plan = plan
         self._folder = folder
         self._terminal = terminal
-        self._supervisor = Supervisor(plan.stages, self._changed)
+        self._supervisor = Supervisor(plan.stages, self._changed, self._goes_without)
 
     async def run(
         self, stop: asyncio.Event, hurry: asyncio.Event, ready: Callable[[], None]
@@ -59,6 +59,8 @@ class Up:
         started_s = time.monotonic()
         self._write_state()
         with self._terminal.busy("Starting"):
+            for lack in self._plan.lacking:
+                self._goes_without(lack)
             for store in self._plan.external:
                 await self._until_reachable(store)
             stores, *services = self._supervisor.stages
@@ -75,13 +77,18 @@ class Up:
         deadline_s = time.monotonic() + EXTERNAL_WITHIN_S
         while lack := await store.lacks(url):
             if time.monotonic() > deadline_s:
-                raise UserError(
-                    f"The store at {without_password(url)} ({store.url_variable}) cannot be used: "
-                    f"{lack}.",
-                    f"Start it, correct {store.url_variable}, or unset it to have an embedded "
-                    "store started.",
-                )
+                break
             await asyncio.sleep(0.1)
+        else:
+            return
+        error = UserError(
+            f"The store at {without_password(url)} ({store.url_variable}) cannot be used: {lack}.",
+            f"Start it, correct {store.url_variable}, or unset it to have an embedded store "
+            "started.",
+        )
+        if store.serves is None:
+            raise error
+        self._goes_without(error)
 
     async def _configure(self) -> None:
         """Without a file, what was applied by hand stays in force."""
@@ -104,6 +111,10 @@ class Up:
             except (RedisError, OSError):
                 continue
 
+    def _goes_without(self, error: UserError) -> None:
+        """Of what inference does not need, so it is no reason to stop."""
+        self._terminal.say(f"  Going on without this: {error}")
+
     def _changed(self, child: Child) -> None:
         self._terminal.child_changed(child)
         self._write_state()
@@ -120,6 +131,7 @@ class Up:
             http_host=self._plan.host,
             http_port=self._plan.port,
             redis_url=self._plan.redis_url,
+            urls=dict(self._plan.urls),
             external=tuple(store.name for store in self._plan.external),
             processes=tuple(
                 ProcessState(

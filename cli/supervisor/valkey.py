@@ -1,7 +1,6 @@
 """The embedded event store: a real Valkey server from a wheel, on loopback."""
 
 import importlib.util
-import os
 import re
 import secrets
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from cli.errors import UserError
-from cli.supervisor.folder import disk_full, writing_to
+from cli.supervisor.folder import disk_full, write_private, writing_to
 from cli.supervisor.ports import LOOPBACK
 
 MAX_MEMORY_BYTES = 1024**3
@@ -66,7 +65,7 @@ def set_up(folder: Path, port: int) -> tuple[tuple[str, ...], str]:
             password=password,
             memory=min(psutil.virtual_memory().total // 4, MAX_MEMORY_BYTES),
         )
-        _write_private(settings, text)
+        write_private(settings, text)
     return (str(server), str(settings)), f"redis://default:{password}@{LOOPBACK}:{port}/0"
 
 
@@ -106,14 +105,8 @@ def _damaged(folder: Path, part: re.Match[str] | None) -> UserError:
 
 def _password(file: Path) -> str:
     if not file.exists():
-        _write_private(file, secrets.token_urlsafe(24))
+        write_private(file, secrets.token_urlsafe(24))
     return file.read_text()
-
-
-def _write_private(file: Path, text: str) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(text)
 
 
 def _quoted(folder: Path) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from services.router.policy.request import RequestAttributes
 from shared.bus.envelope import Entry
 from shared.bus.ids import new_traceparent
+from shared.bus.records import MAX_VALUE_LENGTH
 from shared.events.base import REQUEST_ID, Operation, Priority, ReplyMode
 from shared.events.inference import MAX_REPLY_NAME_LENGTH, InferenceRequested
 
@@ -19,8 +20,6 @@ PRINCIPAL = "local"
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_NAME_LENGTH = 128
-MAX_VALUE_LENGTH = 63
-"""A longer value would turn the whole record into a larger encoding; only models may."""
 
 
 @dataclass(frozen=True, slots=True)

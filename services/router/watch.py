@@ -10,7 +10,7 @@ import structlog
 from services.router import settling
 from services.router.term import StepDownError, Term
 from shared.bus import index
-from shared.bus.trimming import trim
+from shared.bus.trimming import AUDIT, CORE_GROUPS, trim
 from shared.events.base import Priority
 from shared.events.models import ModelDemand, ModelDemandChanged, NodeLost
 from shared.telemetry import IN_FLIGHT, WAITING
@@ -103,7 +103,9 @@ class Watch:
         IN_FLIGHT.set(len(self._term.flying))
 
     async def _trim(self) -> None:
-        await trim(self._term.bus.client, self._term.bus.keys, self._term.fleet.nodes)
+        bus = self._term.bus
+        core = CORE_GROUPS - {AUDIT} if bus.config.audit.mode == "off" else CORE_GROUPS
+        await trim(bus.client, bus.keys, self._term.fleet.nodes, core)
 
 
 async def term_memory(term: Term) -> float:

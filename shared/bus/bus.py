@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError, ResponseError
 
+from shared.bus.batches import Batches, Effects
 from shared.bus.configuration import ConfigurationWatch
-from shared.bus.connection import UNAVAILABLE, ensure_group, make_client, patiently
+from shared.bus.connection import UNAVAILABLE, GroupReader, ensure_group, make_client, patiently
 from shared.bus.consumption import Consumption, Handler
 from shared.bus.dead_letters import bury
 from shared.bus.envelope import E, Entry, Message, envelope
+from shared.bus.holding import Holding
 from shared.bus.keys import Keys
 from shared.bus.lease import Lease
 from shared.bus.scripts import script
@@ -62,7 +64,7 @@ class Bus:
         self._broker = make_broker(settings.redis_url)
         self._consumes = frozenset(consumes)
         self._publishes = frozenset(publishes)
-        self._consumptions: list[Consumption[Any]] = []
+        self._consumptions: list[Consumption[Any] | Batches] = []
         self._subscribers: list[Any] = []
         self._background: list[Background] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,21 +83,27 @@ class Bus:
     def on(self, event_class: type[E], handler: Handler[E], *, node: str | None = None) -> None:
         """Consume a stream as this service's group; what the handler returns is published."""
         self._must_consume(event_class)
-        consumption = Consumption(
-            self.writer,
-            self.keys,
-            self.keys.stream(event_class, node),
-            self.name,
-            self.instance,
-            event_class,
-            handler,
-        )
+        holding = self._holding(event_class, node)
+        consumption = Consumption(self.writer, self.keys, holding, event_class, handler)
         self._consumptions.append(consumption)
         self._subscribers.append(
             subscribe(
                 self._broker, consumption.stream, self.name, self.instance, consumption.on_batch
             )
         )
+
+    def on_batches(self, event_classes: Sequence[type[Event]], effects: Effects) -> None:
+        """Consume streams as this service's group, their entries together in raw batches.
+
+        Settled only once their effects in another store are certain.
+        """
+        for event_class in event_classes:
+            self._must_consume(event_class)
+        holdings = [self._holding(event_class) for event_class in event_classes]
+        reader = make_client(self._url, GroupReader)
+        batches = Batches(self.writer, reader, holdings, effects)
+        self._consumptions.append(batches)
+        self.background(batches.run)
 
     def follow(self, followers: Mapping[type[Event], Follower], lookback_s: float = 10.0) -> None:
         """Follow streams without a group, from a little ago: for snapshots and hints."""
@@ -127,7 +135,8 @@ class Bus:
         """Connect (waiting for a store that is still starting), create groups, read."""
         await patiently(self.client.ping, "connect")
         for consumption in self._consumptions:
-            await self.ensure_group(consumption.stream)
+            for stream in consumption.streams:
+                await self.ensure_group(stream)
         await self._broker.start()
         for subscriber in self._subscribers:
             if not subscriber.running:
@@ -210,6 +219,8 @@ class Bus:
             each.stream_sub.name: "not read" for each in self._subscribers if not each.running
         }
         unread |= failing(self._broker)
+        for consumption in self._consumptions:
+            unread |= consumption.failing
         dead = [task for task in self._tasks if task.done()]
         return {
             "store": "" if silent_s < STORE_SILENT_S else f"silent for {silent_s:.0f} s",
@@ -225,6 +236,10 @@ class Bus:
         if len(self._failures) < 2 or monotonic() - self._failures[0][0] > FAILING_S:
             return ""
         return f"keeps failing: {self._failures[-1][1]}"
+
+    def _holding(self, event_class: type[Event], node: str | None = None) -> Holding:
+        stream = self.keys.stream(event_class, node)
+        return Holding(self.writer, self.keys, stream, self.name, self.instance)
 
     def _must_consume(self, event_class: type[Event]) -> None:
         if event_class not in self._consumes:
@@ -265,14 +280,12 @@ class Bus:
         await self.configuration.ready()
         while True:
             await asyncio.sleep(self.config.timing.claim_beat_s)
+            idle_ms = int(self.config.timing.claim_idle_s * 1000)
             for consumption in self._consumptions:
                 try:
-                    await consumption.beat(self.client)
-                    await consumption.reclaim(
-                        self.client, int(self.config.timing.claim_idle_s * 1000)
-                    )
+                    await consumption.tend(self.client, idle_ms)
                 except ResponseError as error:
-                    log.warning("reclaim_failed", stream=consumption.stream, error=str(error))
+                    log.warning("reclaim_failed", of=consumption.streams, error=str(error))
 
 
 def _each(event_class: type[Event], follower: Follower) -> EntryHandler:

@@ -11,6 +11,9 @@ from shared.bus.ids import derived_id, final_id
 from shared.events.base import Event, Priority
 from shared.events.inference import FailureReason, InferenceRejected
 
+MAX_VALUE_LENGTH = 63
+"""A longer value would turn the whole record into a larger encoding; only models may."""
+
 ROUTER = "router"
 WORKER = "inference-worker"
 
@@ -70,6 +73,8 @@ class Admission:
     def record(self) -> list[str]:
         """All that the record holds of the request itself, as names and values."""
         decided = {"priority": self.priority, "task": self.task, "model": self.model}
+        if self.model:
+            decided["asked_model"] = self.model  # the other one becomes what is chosen
         return [word for pair in {**self.fields, **decided}.items() for word in pair]
 
 

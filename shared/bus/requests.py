@@ -13,6 +13,7 @@ from shared.bus.envelope import Entry
 from shared.bus.ids import final_id
 from shared.bus.keys import Keys
 from shared.bus.records import (
+    MAX_VALUE_LENGTH,
     ROUTER,
     WORKER,
     Admission,
@@ -110,6 +111,7 @@ class RequestRecords:
                 "model": routed.model,
                 "position": position,
                 "lease_ms": lease_ms,
+                "route": routed.reason[:MAX_VALUE_LENGTH],
                 "routed_data": to_data(routed),
             },
             events={

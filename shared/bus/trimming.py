@@ -8,19 +8,25 @@ import structlog
 from redis.asyncio import Redis
 
 from shared.bus.envelope import envelope
+from shared.bus.history import ABOUT_A_REQUEST
 from shared.bus.keys import Keys
 from shared.bus.scripts import script
 from shared.bus.tail import redis_now_ms
 from shared.events import EVENTS
 from shared.events.base import Event
-from shared.events.inference import InferenceRequested
+from shared.events.inference import FINALS, InferenceRequested
 from shared.events.operations import AlertRaised, DeadLetter
 from shared.telemetry import PENDING, STREAM_LENGTH
 
 log = structlog.get_logger()
 
 CORE_GROUPS = frozenset({"router", "model-manager", "inference-worker", "audit-logger"})
-"""Nothing that one of these has not settled is ever cut."""
+"""Nothing that one of these has not settled is ever cut, where the group exists."""
+
+AUDIT = "audit-logger"
+HISTORY: frozenset[type[Event]] = frozenset({*ABOUT_A_REQUEST, *FINALS})
+HISTORY_KEEP_MS = 3600 * 1000
+"""For as long as a request's record: `roundhouse why` reads them, and whoever follows late."""
 
 FOLLOWERS_KEEP_MS = 24 * 3600 * 1000
 SAMPLES_KEEP_MS = 10 * 60 * 1000
@@ -43,8 +49,16 @@ class Reader:
     core: bool
 
 
-async def trim(client: Redis, keys: Keys, nodes: Collection[str] = ()) -> None:
-    """Cut every contract stream as far as its readers allow; `nodes` have streams of their own."""
+async def trim(
+    client: Redis,
+    keys: Keys,
+    nodes: Collection[str] = (),
+    core: Collection[str] = CORE_GROUPS,
+) -> None:
+    """Cut every contract stream as far as its readers allow; `nodes` have streams of their own.
+
+    The groups of `core` that there are bound it always.
+    """
     now_ms = await redis_now_ms(client)
     streams = await _existing(client, keys, nodes)
     crowded = await _is_crowded(client, streams)
@@ -53,9 +67,11 @@ async def trim(client: Redis, keys: Keys, nodes: Collection[str] = ()) -> None:
         if event is DeadLetter:
             await client.xtrim(stream, maxlen=DEAD_LETTERS_KEPT, approximate=True)
             continue
-        readers = await _readers(client, stream)
+        readers = await _readers(client, stream, core)
         keep_ms = SAMPLES_KEEP_MS if event.sampled else followers_keep_ms
         cut = floor(readers, now_ms - keep_ms, crowded=crowded)
+        if event in HISTORY and not crowded:
+            cut = min(cut, f"{max(0, now_ms - HISTORY_KEEP_MS)}-0", key=order)
         if event is InferenceRequested:
             await _drop_blobs(client, keys, stream, cut)
         losers = [reader for reader in readers if await _loses(client, stream, reader, cut)]
@@ -89,7 +105,7 @@ def order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(sequence or 0)
 
 
-async def _readers(client: Redis, stream: str) -> list[Reader]:
+async def _readers(client: Redis, stream: str, core: Collection[str]) -> list[Reader]:
     readers = []
     for group in await client.xinfo_groups(stream):
         name = group["name"].decode()
@@ -99,7 +115,7 @@ async def _readers(client: Redis, stream: str) -> list[Reader]:
             summary = await client.xpending(stream, name)
             if summary["min"] is not None:
                 needs_from = min(needs_from, summary["min"].decode(), key=order)
-        readers.append(Reader(name, needs_from, name in CORE_GROUPS))
+        readers.append(Reader(name, needs_from, name in core))
     return readers
 
 

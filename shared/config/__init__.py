@@ -15,11 +15,11 @@ from shared.config.models import (
     ModelConfig,
     NodeConfig,
     PriorityConfig,
-    StoresConfig,
     TaskConfig,
     Timing,
 )
 from shared.config.parse import load_config, locate, parse_config
+from shared.config.stores import AuditConfig, StoresConfig
 
 __all__ = [
     "ANY",
@@ -27,6 +27,7 @@ __all__ = [
     "IDLE_UNLOAD_S",
     "TINY",
     "AttemptLimits",
+    "AuditConfig",
     "Config",
     "ConfigError",
     "EngineConfig",

@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StrictBool,
     StringConstraints,
@@ -15,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from shared.config.section import Section
+from shared.config.stores import AuditConfig, StoresConfig
 from shared.events.base import Name, Operation, Priority
 
 ANY = "any"
@@ -46,12 +46,6 @@ def _is_free(name: str) -> str:
 ModelName = Annotated[Name, AfterValidator(_is_free)]
 
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EngineConfig(Section):
@@ -86,23 +80,6 @@ class EngineConfig(Section):
                 "is not the name of an environment variable; the key itself never goes in here"
             )
         return name
-
-
-class StoresConfig(Section):
-    """Stores that run elsewhere; one that is not named here is started by `up`."""
-
-    redis: str | None = None
-    """URL of a Redis 7.0 or later, or a Valkey. The variable REDIS_URL wins over it."""
-
-    @field_validator("redis")
-    @classmethod
-    def _is_a_store_without_a_password(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or "")
-        if url is not None and parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("is not the address of a store; write it like redis://10.0.0.5:6379/0")
-        if parts.password:
-            raise ValueError("must not carry a password; put the whole URL into REDIS_URL, or .env")
-        return url
 
 
 class NodeConfig(Section):
@@ -251,6 +228,7 @@ class Config(Section):
         default_factory=lambda: {**DEFAULT_PRIORITIES}
     )
     attempts: AttemptLimits = AttemptLimits()
+    audit: AuditConfig = AuditConfig()
     timing: Timing = Timing()
 
     @field_validator("heuristics", mode="before")

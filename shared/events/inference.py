@@ -214,3 +214,12 @@ class InferenceCancelled(Event):
     request_id: RequestId
     message: str = ""
     attempts: int = 0
+
+
+FINALS: tuple[type[Event], ...] = (
+    InferenceCompleted,
+    InferenceFailed,
+    InferenceRejected,
+    InferenceCancelled,
+)
+"""Exactly one of these per request, always with the same id."""

@@ -7,8 +7,9 @@ from pydantic_core import from_json
 from redis.asyncio import Redis
 
 from shared.bus.connection import ensure_group
-from shared.bus.consumption import ATTEMPTS, Consumption, Handler, Published, Results
+from shared.bus.consumption import Consumption, Handler, Published, Results
 from shared.bus.envelope import Entry, Message
+from shared.bus.holding import ATTEMPTS, Holding
 from shared.bus.ids import derived_id
 from shared.bus.keys import Keys
 from shared.bus.writer import ScriptError, Writer
@@ -42,9 +43,8 @@ class Post:
         return Entry(self.stream, entry_id.decode(), raw)
 
     async def handle(self, entry: Entry, handler: Handle) -> None:
-        consumption = Consumption(
-            *(self._writer, self.keys, self.stream, GROUP, CONSUMER, ModelActionRequested, handler)
-        )
+        holding = Holding(self._writer, self.keys, self.stream, GROUP, CONSUMER)
+        consumption = Consumption(self._writer, self.keys, holding, ModelActionRequested, handler)
         self._consumptions.append(consumption)
         await consumption.on_batch([entry])
 

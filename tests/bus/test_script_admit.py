@@ -38,6 +38,7 @@ async def test_an_unknown_id_becomes_a_waiting_record(scene: Scene) -> None:
     assert stored.waiting(Priority.NORMAL) == {REQUEST: admitted_ms}
     assert int(record.pop("deadline_ms")) == admitted_ms + DEADLINE_MS
     assert len(record.pop("fingerprint")) == 40
+    assert int(record.pop("received_ms")) <= admitted_ms
     assert record == {
         **{"state": "waiting", "attempt": "0", "charged": "0", "stop": "", "replyto": ASKER},
         **{"priority": "NORMAL", "task": "chat", "model": ""},

@@ -83,6 +83,7 @@ async def test_the_record_the_indexes_and_both_streams_say_the_same(scene: Scene
     assert record == before.record(REQUEST) | {
         **{"state": "dispatched", "attempt": "1", "node": NODE, "model": MODEL, "position": "0"},
         **{"entry": entry_id, "executor": "", "dispatched_ms": str(dispatched_ms)},
+        **{"started_ms": "", "route": "free"},
     }
     assert stored.flight == {REQUEST: dispatched_ms + LEASE_MS}
     assert command["id"] == derived_id(InferenceDispatched.type, REQUEST, "1")

@@ -47,6 +47,33 @@ async def test_a_completed_attempt_ends_the_request(scene: Scene, state: str) ->
     assert stored.replies(ASKER)[-1]["final"] == "completed"
 
 
+async def test_the_end_tells_the_whole_story(scene: Scene) -> None:
+    before = await scene.reach("streaming")
+    record = before.record(REQUEST)
+
+    await scene.complete()
+
+    [told] = (await scene.stored()).events(InferenceCompleted)
+    stages = ("received_ms", "admitted_ms", "dispatched_ms", "started_ms", "first_byte_ms")
+    assert {name: told[name.replace("_", "")] for name in stages} == {
+        name: record[name] for name in stages
+    }
+    same = ("fingerprint", "operation", "inputbytes", "node", "attempt", "route", "priority")
+    assert {name: told[name] for name in same} == {name: record[name] for name in same}
+
+
+async def test_a_failed_attempt_tells_nothing_of_the_start_of_the_one_before(scene: Scene) -> None:
+    await scene.reach("waiting_again")
+    await scene.dispatch(attempt=2)
+
+    await scene.settle(failed=failure(attempt=2), node_lost=True)
+
+    first, second = (await scene.stored()).events(InferenceAttemptFailed)
+    assert (first["attempt"], second["attempt"]) == ("1", "2")
+    assert "startedms" in first
+    assert "startedms" not in second
+
+
 async def test_a_tombstone_keeps_who_when_and_how_but_not_where_to_reply(scene: Scene) -> None:
     await scene.reach("completed")
 

@@ -124,7 +124,7 @@ def kept(stored: Stored, event: type[Event]) -> list[str]:
 
 
 async def test_what_every_core_group_settled_is_cut(cut: Cut) -> None:
-    ids = await cut.add(InferenceCompleted, 0.4, 0.3, 0.2, 0.1)
+    ids = await cut.add(InferenceCompleted, 1.4, 1.3, 1.2, 1.1)
     await cut.group(InferenceCompleted, "router", delivered=3)
     await cut.group(InferenceCompleted, "audit-logger", delivered=2)
 

@@ -19,7 +19,8 @@ def test_status_shows_every_process_with_its_memory(running: Checkout) -> None:
     assert all(row["state"] == "ready" for row in rows.values())
     assert all(row["usage"]["rss_mib"] > 1 for row in rows.values())
     assert all(row["usage"]["uptime_s"] > 0 for row in rows.values())
-    assert status["rss_mib"] == pytest.approx(sum(r["usage"]["rss_mib"] for r in rows.values()))
+    ours = [row["usage"]["rss_mib"] for row in rows.values() if not row["store"]]
+    assert status["rss_mib"] == pytest.approx(sum(ours))
     assert status["url"] == f"http://127.0.0.1:{running.port}"
 
 

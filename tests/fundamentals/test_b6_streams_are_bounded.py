@@ -9,8 +9,9 @@ import redis.asyncio
 
 from shared.bus.connection import ensure_group
 from shared.bus.keys import Keys
-from shared.bus.trimming import trim
-from shared.events.inference import InferenceRequested
+from shared.bus.tail import redis_now_ms
+from shared.bus.trimming import AUDIT, CORE_GROUPS, trim
+from shared.events.inference import InferenceCompleted, InferenceRequested
 from shared.events.operations import AlertRaised
 from tests.fakes.asking import xadd
 
@@ -18,6 +19,7 @@ Client = redis.asyncio.Redis
 
 KEYS = Keys()
 INBOX = KEYS.stream(InferenceRequested)
+COMPLETED = KEYS.stream(InferenceCompleted)
 
 
 async def test_nothing_is_cut_that_a_core_group_has_not_settled(redis_client: Client) -> None:
@@ -55,6 +57,35 @@ async def test_a_follower_that_lags_in_a_crowded_store_is_cut_and_told_of(
     assert b"n8n was too far behind" in alert[b"data"]
 
 
+async def test_what_tells_of_a_request_is_kept_for_an_hour_by_whomever_it_was_settled(
+    redis_client: Client,
+) -> None:
+    """For whoever asks why, and for readers that come late."""
+    now_ms = await redis_now_ms(redis_client)
+    old, young = f"{now_ms - 3_700_000}-0", f"{now_ms - 3_500_000}-0"
+    for entry in (old, young):
+        await redis_client.xadd(COMPLETED, {"data": "{}"}, id=entry)
+    await ensure_group(redis_client, COMPLETED, "audit-logger")
+    await redis_client.xreadgroup("audit-logger", "a", {COMPLETED: ">"})
+    await redis_client.xack(COMPLETED, "audit-logger", old, young)
+
+    await trim(redis_client, KEYS)
+
+    assert await kept(redis_client, COMPLETED) == [young]
+
+
+async def test_the_trail_holds_nothing_back_once_it_is_switched_off(redis_client: Client) -> None:
+    now_ms = await redis_now_ms(redis_client)
+    await redis_client.xadd(COMPLETED, {"data": "{}"}, id=f"{now_ms - 90_000_000}-0")
+    await ensure_group(redis_client, COMPLETED, "audit-logger")
+
+    await trim(redis_client, KEYS)
+    assert len(await kept(redis_client, COMPLETED)) == 1
+
+    await trim(redis_client, KEYS, core=CORE_GROUPS - {AUDIT})
+    assert await kept(redis_client, COMPLETED) == []
+
+
 async def all_settled_but_by_a_follower(client: Client, size: int = 10) -> list[str]:
     for group in ("router", "n8n"):
         await ensure_group(client, INBOX, group)
@@ -64,5 +95,5 @@ async def all_settled_but_by_a_follower(client: Client, size: int = 10) -> list[
     return entries
 
 
-async def kept(client: Client) -> list[str]:
-    return [entry.decode() for entry, _ in await client.xrange(INBOX)]
+async def kept(client: Client, stream: str = INBOX) -> list[str]:
+    return [entry.decode() for entry, _ in await client.xrange(stream)]

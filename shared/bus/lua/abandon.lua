@@ -14,5 +14,5 @@ if not mine or record[1] ~= 'running' then return { 'stale' } end
 redis.call('HSET', key_request, 'state', 'released', 'last_reason', 'worker_restarted', 'released_ms', now_ms())
 redis.call('HINCRBY', key_request, 'charged', 1)
 redis.call('ZADD', key_flight, 0, id)
-publish_about(key_request, key_attempt_failed, event, 'inference.attempt_failed.v1', data)
+publish_story(key_request, key_attempt_failed, event, 'inference.attempt_failed.v1', data)
 return { 'ok' }

@@ -35,7 +35,7 @@ if known[1] and known[1] ~= 'cancelled_early' then
   -- Acknowledged before: this repeats a call that has answered already.
   if not acknowledged_now then return { 'duplicate', known[1] } end
   if known[2] ~= fingerprint then
-    publish_about(key_absent, key_rejected, conflict, 'inference.rejected.v1', conflict_data)
+    publish_story(key_absent, key_rejected, conflict, 'inference.rejected.v1', conflict_data)
     if reply_name ~= '' then reply_final(key_reply, id .. '#' .. entry, 0, 'rejected', conflict_data) end
     return { 'conflict' }
   end
@@ -54,20 +54,20 @@ end
 
 local now = now_ms()
 redis.call('HSET', key_request, 'state', 'waiting', 'attempt', '0', 'charged', '0', 'stop', '',
-  'replyto', reply_name, 'admitted_ms', now, 'deadline_ms', now + deadline_ms, 'fingerprint', fingerprint,
+  'replyto', reply_name, 'received_ms', string.match(entry, '^%d+'), 'admitted_ms', now, 'deadline_ms', now + deadline_ms, 'fingerprint', fingerprint,
   unpack(ARGV, record.first, record.last))
 local keys = { request = key_request, body = key_body, context = key_context, chain = key_chain,
   result = key_result, waiters = key_waiters, flight = key_flight }
 
 if known[1] == 'cancelled_early' then
   local ended = cjson.encode({ request_id = id, message = 'cancelled before it was admitted', attempts = 0 })
-  publish_about(key_request, key_cancelled, final, 'inference.cancelled.v1', ended)
+  publish_story(key_request, key_cancelled, final, 'inference.cancelled.v1', ended)
   answer(key_request, key_waiters, id, 0, 'cancelled', ended)
   bury(keys, id, 'cancelled', 'cancelled', ended)
   return { 'cancelled' }
 end
 if verdict == 'rejected' then
-  publish_about(key_request, key_rejected, final, 'inference.rejected.v1', refusal)
+  publish_story(key_request, key_rejected, final, 'inference.rejected.v1', refusal)
   answer(key_request, key_waiters, id, 0, 'rejected', refusal)
   bury(keys, id, 'rejected', reason, refusal)
   return { 'rejected' }

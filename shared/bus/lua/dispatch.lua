@@ -1,6 +1,6 @@
 -- A waiting request becomes an attempt for a node's worker.
 --! keys fence:string? request:hash? waiting:zset? flight:zset node:stream routed:stream
---! args token id attempt node model position lease_ms routed_data
+--! args token id attempt node model position lease_ms route routed_data
 --! events dispatched routed_event
 if redis.call('GET', key_fence) ~= token then return { 'fenced' } end
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'node')
@@ -12,7 +12,7 @@ if redis.call('ZREM', key_waiting, id) == 0 then return { 'state', 'waiting' } e
 local now = now_ms()
 local entry = publish(key_node, dispatched)
 redis.call('HSET', key_request, 'state', 'dispatched', 'attempt', attempt, 'node', node, 'model', model,
-  'position', position, 'entry', entry, 'executor', '', 'dispatched_ms', now)
+  'position', position, 'entry', entry, 'executor', '', 'route', route, 'dispatched_ms', now, 'started_ms', '')
 redis.call('ZADD', key_flight, now + lease_ms, id)
 publish_about(key_request, key_routed, routed_event, 'inference.routed.v1', routed_data)
 return { 'ok' }

@@ -18,7 +18,7 @@ if only_waiting == '1' and state ~= 'waiting' then return { 'flying' } end
 if at_worker and record[3] ~= node then return { 'node', record[3], record[2] } end
 -- Who cancels may not know the request's class yet; its record does.
 redis.call('ZREM', string.match(key_waiting, '^.*:') .. record[4], id)
-publish_about(key_request, outcome == 'cancelled' and key_cancelled or key_failed, final,
+publish_story(key_request, outcome == 'cancelled' and key_cancelled or key_failed, final,
   'inference.' .. outcome .. '.v1', data)
 answer(key_request, key_waiters, id, record[2], outcome, data)
 bury({ request = key_request, body = key_body, context = key_context, chain = key_chain,

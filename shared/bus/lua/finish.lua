@@ -13,10 +13,10 @@ if outcome == 'released' then
   redis.call('HSET', key_request, 'state', 'released', 'last_reason', reason, 'released_ms', now_ms())
   redis.call('HINCRBY', key_request, 'charged', charge)
   redis.call('ZADD', key_flight, 0, id)
-  publish_about(key_request, key_attempt_failed, event, 'inference.attempt_failed.v1', data)
+  publish_story(key_request, key_attempt_failed, event, 'inference.attempt_failed.v1', data)
   return { 'ok' }
 end
-publish_about(key_request, key_completed, event, 'inference.completed.v1', data)
+publish_story(key_request, key_completed, event, 'inference.completed.v1', data)
 answer(key_request, key_waiters, id, attempt, 'completed', data)
 bury({ request = key_request, body = key_body, context = key_context, chain = key_chain,
   result = key_result, waiters = key_waiters, flight = key_flight }, id, 'completed', '', data)

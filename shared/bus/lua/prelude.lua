@@ -22,17 +22,31 @@ end
 -- An event about a request also carries what its record knows, so that no caller has to.
 local INHERITED = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model' }
 
-local function publish_about(key_request, key, event, event_type, data)
+local function publish_with(names, attributes, key_request, key, event, event_type, data)
   local fields = { unpack(ARGV, event.first, event.last) }
-  local known = redis.call('HMGET', key_request, unpack(INHERITED))
+  local known = redis.call('HMGET', key_request, unpack(names))
   for at, value in ipairs(known) do
     if value and value ~= '' then
-      fields[#fields + 1] = INHERITED[at]
+      fields[#fields + 1] = attributes[at]
       fields[#fields + 1] = value
     end
   end
   for _, value in ipairs({ 'type', event_type, 'data', data }) do fields[#fields + 1] = value end
   return redis.call('XADD', key, '*', unpack(fields))
+end
+
+local function publish_about(...) return publish_with(INHERITED, INHERITED, ...) end
+
+-- The end of a request, and a failed attempt, tell the whole story: whoever keeps it need not read
+-- how it began.
+local function publish_story(...)
+  local names = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model',
+    'asked_model', 'operation', 'inputbytes', 'fingerprint', 'node', 'attempt', 'route',
+    'received_ms', 'admitted_ms', 'dispatched_ms', 'started_ms', 'first_byte_ms' }
+  local attributes = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model',
+    'askedmodel', 'operation', 'inputbytes', 'fingerprint', 'node', 'attempt', 'route',
+    'receivedms', 'admittedms', 'dispatchedms', 'startedms', 'firstbytems' }
+  return publish_with(names, attributes, ...)
 end
 
 local function reply_final(key, id, attempt, outcome, data)
@@ -62,7 +76,7 @@ local function bury(keys, id, outcome, reason, data, stop)
   redis.call('HSET', keys.request, 'state', 'final', 'outcome', outcome, 'reason', reason,
     'stop', stop or '', 'finished_ms', now_ms())
   redis.call('HDEL', keys.request, 'replyto', 'replymode', 'maxtokens', 'traceparent', 'position',
-    'not_before_ms', 'operation')
+    'not_before_ms', 'operation', 'route')
   redis.call('EXPIRE', keys.request, DEDUP_S)
   redis.call('UNLINK', keys.body, keys.context, keys.chain, keys.waiters)
   if not stop then redis.call('ZREM', keys.flight, id) end

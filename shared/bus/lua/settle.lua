@@ -35,10 +35,10 @@ end
 if state ~= 'released' then
   redis.call('HSET', key_request, 'last_reason', reason)
   redis.call('HINCRBY', key_request, 'charged', charge)
-  publish_about(key_request, key_attempt_failed, attempt_event, 'inference.attempt_failed.v1', attempt_data)
+  publish_story(key_request, key_attempt_failed, attempt_event, 'inference.attempt_failed.v1', attempt_data)
 end
 if verdict == 'failed' then
-  publish_about(key_request, key_failed, final, 'inference.failed.v1', data)
+  publish_story(key_request, key_failed, final, 'inference.failed.v1', data)
   answer(key_request, key_waiters, id, attempt, 'failed', data)
   bury({ request = key_request, body = key_body, context = key_context, chain = key_chain,
     result = key_result, waiters = key_waiters, flight = key_flight }, id, 'failed', final_reason, data)

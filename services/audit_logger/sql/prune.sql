@@ -1,0 +1,2 @@
+-- No stream keeps an entry for so long, and requests and attempts are unique for ever.
+DELETE FROM inbox WHERE taken_at < now() - interval '48 hours'

@@ -1,0 +1,1 @@
+SELECT * FROM requests WHERE request_id = %(request_id)s

@@ -1,0 +1,106 @@
+"""What a consumer was given of a stream and has not settled yet: kept, taken over, given up."""
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+
+from shared.bus.connection import ensure_group, patiently
+from shared.bus.envelope import Entry, attributes
+from shared.bus.ids import derived_id
+from shared.bus.keys import Keys
+from shared.bus.scripts import script
+from shared.bus.writer import Writer
+from shared.events.operations import DeadLetter
+from shared.telemetry import DEAD_LETTERS
+
+log = structlog.get_logger()
+
+ATTEMPTS = 5
+RECLAIM = 100
+BACKOFF_S, BACKOFF_CAP_S = 0.5, 10.0
+
+
+class Holding:
+    """One consumer's entries of one stream. Its owner says which it handles and what came of it."""
+
+    def __init__(self, writer: Writer, keys: Keys, stream: str, group: str, consumer: str) -> None:
+        self.stream = stream
+        self.group = group
+        self.consumer = consumer
+        self._writer = writer
+        self._keys = keys
+        self._held: dict[str, Entry] = {}
+
+    def hold(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Begin to handle these; those among them that were not held already."""
+        fresh = [entry for entry in entries if entry.id not in self._held]
+        self._held |= {entry.id: entry for entry in fresh}
+        return fresh
+
+    def let_go(self, entry: Entry) -> None:
+        self._held.pop(entry.id, None)
+
+    async def beat(self, client: Redis) -> None:
+        """Keep what is still being handled from being reclaimed by somebody else."""
+        if self._held:
+            await client.xclaim(
+                *(self.stream, self.group, self.consumer),
+                min_idle_time=0,
+                message_ids=list(self._held),
+                justid=True,
+            )
+
+    async def take_over(self, client: Redis, idle_ms: int) -> list[Entry]:
+        """What a dead consumer, or a cut read, left pending; what killed too many is buried."""
+        await ensure_group(client, self.stream, self.group)
+        reply: Any = await client.xautoclaim(
+            self.stream, self.group, self.consumer, idle_ms, count=RECLAIM
+        )
+        taken_over = []
+        for entry_id, fields in reply[1]:
+            if not fields or entry_id.decode() in self._held:
+                continue
+            entry = Entry(self.stream, entry_id.decode(), fields)
+            if await self._deliveries(client, entry) > ATTEMPTS:
+                await self.fail(entry, "its consumers died while they handled it", limit=0)
+            else:
+                taken_over.append(entry)
+        return taken_over
+
+    async def fail(self, entry: Entry, reason: str, limit: int = ATTEMPTS) -> float | None:
+        """Count a failure: the pause before the next try; None where it is over with this entry.
+
+        After `limit` failures (0: at once) the entry becomes a dead letter.
+        """
+        letter_id = derived_id(DeadLetter.type, f"{self.stream}:{entry.id}", self.group)
+        reply = await patiently(
+            lambda: self._writer.run(
+                script("fail"),
+                keys={"source": self.stream, "dead_letter": self._keys.stream(DeadLetter)},
+                args={
+                    "group": self.group,
+                    "consumer": self.consumer,
+                    "entry": entry.id,
+                    "limit": limit,
+                    "reason": reason[:500],
+                },
+                events={"event": attributes(DeadLetter.type, letter_id, self.group, entry.id)},
+            ),
+            "fail",
+        )
+        if reply[0] == b"dead":
+            DEAD_LETTERS.labels(self.stream).inc()
+            log.error("dead_letter", stream=self.stream, entry=entry.id)
+        if reply[0] != b"retry":
+            return None
+        pause_s = min(BACKOFF_CAP_S, float(BACKOFF_S * 2 ** (int(reply[1]) - 1)))
+        return pause_s * random.uniform(0.8, 1.2)  # noqa: S311
+
+    async def _deliveries(self, client: Redis, entry: Entry) -> int:
+        rows: Any = await client.xpending_range(
+            self.stream, self.group, entry.id, entry.id, count=1
+        )
+        return int(rows[0]["times_delivered"]) if rows else 0
