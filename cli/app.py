@@ -22,6 +22,7 @@ COMMANDS = {
     "publish": "cli.commands.publish:publish",
     "models": "cli.commands.models:models",
     "why": "cli.commands.why:why",
+    "audit": "cli.commands.audit:audit",
     "dlq": "cli.commands.dlq:dlq",
     "check": "cli.commands.configuration:check",
     "apply": "cli.commands.configuration:apply",

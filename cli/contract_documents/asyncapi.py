@@ -13,7 +13,7 @@ from cli.contract_documents.schemas import schema_name, summary
 from cli.contract_documents.services import ServiceContract
 from shared.bus.keys import Keys
 from shared.events.base import Event
-from shared.events.inference import FINALS, InferenceAttemptFailed, InferenceRequested
+from shared.events.inference import STORIES, InferenceRequested
 from shared.settings import ServiceSettings
 
 Document = dict[str, Any]
@@ -93,7 +93,7 @@ def _headers(event: type[Event]) -> Document:
     groups = ["Attributes"]
     if event is InferenceRequested:
         groups.append("RequestAttributes")
-    if event in (*FINALS, InferenceAttemptFailed):
+    if event in STORIES:
         groups += ["RequestAttributes", "StoryAttributes"]
     references = [{"$ref": f"{ENVELOPE_NAME}#/$defs/{group}"} for group in groups]
     headers: Document = {"type": "object", "allOf": references}

@@ -3,15 +3,14 @@
 from services.audit_logger.database import Database
 from services.audit_logger.handlers import Trail
 from services.audit_logger.settings import Settings
+from services.audit_logger.spill import Spill
 from shared.bus.bus import Bus
 from shared.events.audit import AuditAnswered, AuditQueryRequested
 from shared.events.base import Event
-from shared.events.inference import FINALS, InferenceAttemptFailed
+from shared.events.inference import STORIES
 from shared.service import Service, StartError
 
-RECORDED: tuple[type[Event], ...] = (*FINALS, InferenceAttemptFailed)
-
-CONSUMES: tuple[type[Event], ...] = (*RECORDED, AuditQueryRequested)
+CONSUMES: tuple[type[Event], ...] = (*STORIES, AuditQueryRequested)
 PUBLISHES: tuple[type[Event], ...] = (AuditAnswered,)
 
 
@@ -24,8 +23,9 @@ def create_app(settings: Settings) -> Service:
 
     bus = Bus("audit-logger", settings, consumes=CONSUMES, publishes=PUBLISHES)
     database = Database(settings.database_url)
-    trail = Trail(bus, database, RECORDED)
-    bus.on_batches(RECORDED, trail.record)
+    spill = Spill(settings.data / "audit-spill", settings.instance)
+    trail = Trail(bus, database, spill)
+    bus.on_batches(STORIES, trail.record)
     bus.on(AuditQueryRequested, trail.answer)
     bus.background(trail.watch)
     return Service(

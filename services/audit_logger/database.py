@@ -71,6 +71,11 @@ class Database:
         """Why nothing can be written now; "" where it can."""
         return self.away or self._unwritten
 
+    def must_be_there(self) -> None:
+        """Raise `AwayError` where it is known to be away, which trying would find out late."""
+        if self.away:
+            raise AwayError(self.away)
+
     async def look(self) -> None:
         """Connect and migrate where that was not possible before."""
         async with self._connection() as connection:

@@ -10,14 +10,18 @@ import structlog
 from psycopg.rows import DictRow
 from pydantic_core import to_json
 
-from services.audit_logger.database import Database
+from services.audit_logger.database import OF_THE_DATA, Database
+from services.audit_logger.metrics import RECORDED, SPILLED
 from services.audit_logger.rows import Story, told
+from services.audit_logger.spill import Spill, held, pages
 from shared.bus.batches import AwayError
 from shared.bus.bus import Bus
 from shared.bus.envelope import Entry, Message, decode
 from shared.bus.questions import reply
+from shared.bus.unsettled import TOO_MUCH, unsettled_share
 from shared.events.audit import AuditAnswered, AuditQueryRequested
 from shared.events.base import Event
+from shared.events.inference import STORIES
 
 log = structlog.get_logger()
 
@@ -26,24 +30,34 @@ PRUNE_S = 3600.0
 
 
 class Trail:
-    def __init__(self, bus: Bus, database: Database, recorded: Sequence[type[Event]]) -> None:
+    def __init__(self, bus: Bus, database: Database, spill: Spill) -> None:
         self._bus = bus
         self._database = database
-        self._classes = {bus.keys.stream(event): event for event in recorded}
+        self._spill = spill
+        self._spilling = asyncio.Lock()
+        self._classes = {bus.keys.stream(event): event for event in STORIES}
 
     def checks(self) -> dict[str, str]:
         return {"database": self._database.lack}
 
     async def record(self, entries: Sequence[Entry]) -> Mapping[Entry, str]:
-        """Write what a batch tells; the entries that are not their events, and why."""
+        """Write what a batch tells; the entries that nobody could write, and why.
+
+        Raises what the database says of its data: each entry is then to be tried alone.
+        """
         rows, refused = [], {}
         for entry in entries:
             try:
                 rows.append(to_json(self._told(entry)))
             except ValueError as error:
                 refused[entry] = type(error).__name__
-        if rows:
-            await self._database.record(rows)
+        try:
+            if rows:
+                await self._keep(rows)
+        except OF_THE_DATA as error:
+            if len(entries) > 1:
+                raise
+            return {entries[0]: str(error).splitlines()[0]}
         return refused
 
     async def answer(self, message: Message[AuditQueryRequested]) -> Sequence[Event]:
@@ -65,12 +79,66 @@ class Trail:
         while True:
             try:
                 await self._database.look()
+                await self._replay()
                 if monotonic() - pruned_s >= PRUNE_S:
                     await self._database.prune()
                     pruned_s = monotonic()
             except AwayError:
                 log.debug("still_away")
             await asyncio.sleep(LOOK_S)
+
+    async def _keep(self, rows: Sequence[bytes]) -> None:
+        """In the database; on disk while that is away and the streams hold too much of the store.
+
+        Raises `AwayError` where they shall wait in the streams.
+        """
+        try:
+            self._database.must_be_there()
+            await self._database.record(rows)
+        except AwayError:
+            if not await self._may_spill():
+                raise
+            await self._spill_rows(rows)
+        else:
+            RECORDED.inc(len(rows))
+
+    async def _may_spill(self) -> bool:
+        if self._bus.config.audit.mode != "best_effort":
+            return False
+        return await unsettled_share(self._bus.client, self._bus.name, self._classes) >= TOO_MUCH
+
+    async def _spill_rows(self, rows: Sequence[bytes]) -> None:
+        try:
+            async with self._spilling:
+                await asyncio.to_thread(self._spill.write, rows)
+        except OSError as error:
+            raise AwayError(f"and nothing can be spilled: {error}") from error
+        SPILLED.inc(len(rows))
+        log.warning("spilled", rows=len(rows))
+
+    async def _replay(self) -> None:
+        """What was spilled goes the way it would have gone; what is there already stays."""
+        async with self._spilling:
+            self._spill.close()
+        for file in self._spill.files():
+            with held(file) as alone:
+                if not alone:
+                    continue
+                for page in pages(file):
+                    await self._replay_page(page)
+                file.unlink()
+                log.info("replayed", file=file.name)
+
+    async def _replay_page(self, page: Sequence[bytes]) -> None:
+        try:
+            await self._database.record(page)
+        except OF_THE_DATA as error:
+            if len(page) > 1:
+                for row in page:
+                    await self._replay_page([row])
+                return
+            log.error("row_refused", error=str(error))  # noqa: TRY400 - of data, not of code
+            self._spill.refuse(page[0])
 
     def _told(self, entry: Entry) -> Any:
         message = decode(self._classes[entry.stream], entry)
@@ -80,8 +148,7 @@ class Trail:
         return told(message.id, message.event, Story(attributes, entry.milliseconds))
 
     async def _found(self, query: AuditQueryRequested) -> dict[str, Any]:
-        if self._database.away:
-            raise AwayError(self._database.away)
+        self._database.must_be_there()
         if query.request_id is not None:
             found = await self._database.request(query.request_id)
             requests, attempts = ([found[0]], found[1]) if found else ([], [])

@@ -16,7 +16,7 @@ from shared.events.inference import (
     InferenceStopRequested,
 )
 from shared.events.models import ModelDemandChanged, NodeHeartbeat, NodeLost, NodeReturned
-from shared.events.operations import AlertRaised
+from shared.events.operations import AlertRaised, AlertResolved
 from shared.service import Service
 
 CONSUMES = (
@@ -38,6 +38,7 @@ PUBLISHES = (
     NodeLost,
     NodeReturned,
     AlertRaised,
+    AlertResolved,
 )
 
 

@@ -59,6 +59,8 @@ class Term:
         self._beats_ms: deque[int] = deque(maxlen=1000)
         self._heard = asyncio.Event()
         self.memory_fraction = 0.0
+        self.audit_overdue = False
+        """Whether the audit trail is too far behind for anything new."""
         self.settling: set[str] = set()
         """Requests whose failed attempt is being settled: once, whoever noticed it first."""
         self.strangers: frozenset[str] | set[str] = frozenset()

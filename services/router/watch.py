@@ -9,6 +9,7 @@ import structlog
 
 from services.router import settling
 from services.router.term import StepDownError, Term
+from services.router.trail import TrailWatch
 from shared.bus import index
 from shared.bus.trimming import AUDIT, CORE_GROUPS, trim
 from shared.events.base import Priority
@@ -32,6 +33,7 @@ class Watch:
 
     def __init__(self, term: Term) -> None:
         self._term = term
+        self._trail = TrailWatch(term)
         self._told: tuple[ModelDemand, ...] | None = None
         self._told_s = 0.0
         self._unknown: frozenset[str] = frozenset()
@@ -106,6 +108,7 @@ class Watch:
         bus = self._term.bus
         core = CORE_GROUPS - {AUDIT} if bus.config.audit.mode == "off" else CORE_GROUPS
         await trim(bus.client, bus.keys, self._term.fleet.nodes, core)
+        await self._trail.look()
 
 
 async def term_memory(term: Term) -> float:

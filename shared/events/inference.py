@@ -223,3 +223,6 @@ FINALS: tuple[type[Event], ...] = (
     InferenceCancelled,
 )
 """Exactly one of these per request, always with the same id."""
+
+STORIES: tuple[type[Event], ...] = (*FINALS, InferenceAttemptFailed)
+"""Their attributes tell all that is known of the request until then."""

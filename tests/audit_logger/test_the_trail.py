@@ -20,6 +20,7 @@ from tests.audit_logger.telling import (
     publish,
     rejected,
 )
+from tests.audit_logger.trail import recorded, settled
 from tests.databases import Postgres
 from tests.waiting import until
 
@@ -27,30 +28,6 @@ Client = redis.asyncio.Redis
 Start = Callable[..., Any]
 KEYS = Keys()
 COMPLETED = KEYS.stream(InferenceCompleted)
-
-
-async def recorded(postgres: Postgres, requests: int, timeout_s: float = 15) -> list[Any]:
-    """The rows of requests in their order, once there are so many."""
-
-    def there() -> list[Any]:
-        tables = postgres.rows("SELECT to_regclass('requests') AS named")
-        if tables[0]["named"] is None:
-            return []
-        rows = postgres.rows("SELECT * FROM requests ORDER BY seq")
-        return rows if len(rows) >= requests else []
-
-    rows = await until(there, timeout_s)
-    assert len(rows) == requests
-    return rows
-
-
-async def unacknowledged(client: Client) -> int:
-    """Entries that the trail was given, or still will be, and has not settled."""
-    left = 0
-    for event in ("completed", "failed", "rejected", "cancelled", "attempt_failed"):
-        for group in await client.xinfo_groups(f"rh:inference.{event}.v1"):
-            left += group["pending"] + (group["lag"] or 0)
-    return left
 
 
 async def test_a_completed_request_is_a_row_with_all_that_explains_it(
@@ -149,10 +126,6 @@ async def test_what_was_published_before_the_first_start_is_not_missed(
 
     await recorded(postgres, 600)
     await until(lambda: settled(configured))
-
-
-async def settled(client: Client) -> bool:
-    return await unacknowledged(client) == 0
 
 
 async def test_one_that_cannot_be_written_holds_up_none(

@@ -17,7 +17,7 @@ FULL_MEMORY_FRACTION = 0.8
 """Of the memory of Redis: above this only what is already accepted moves on."""
 
 MEMORY_RETRY_S = 30.0
-"""Memory comes back as results are dropped, which no backlog tells of."""
+"""Memory comes back as results are dropped, and a trail catches up: no backlog tells of either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Load:
     """Completions; None while unmeasured."""
     memory_fraction: float
     """Share of its memory that Redis uses, 0 to 1."""
+    audit_overdue: bool = False
+    """The trail must miss nothing, and what it has not written yet fills the store."""
 
 
 def admit(
@@ -77,12 +79,14 @@ def _saturated(priority: Priority, config: Config, load: Load) -> Refused | None
     limit = config.priorities[priority].backlog
     if load.memory_fraction >= FULL_MEMORY_FRACTION:
         cause = f"the store's memory is {load.memory_fraction:.0%} full"
+    elif load.audit_overdue:
+        cause = "the audit trail is too far behind, and it must not miss anything (audit: strict)"
     elif load.waiting[priority] >= limit:
         cause = f"{limit} requests of priority {priority} wait already, which is the bound"
     else:
         return None
     wait_s = _drain_s(priority, load)
-    if load.memory_fraction >= FULL_MEMORY_FRACTION:
+    if load.memory_fraction >= FULL_MEMORY_FRACTION or load.audit_overdue:
         wait_s = max(wait_s, MEMORY_RETRY_S)
     return Refused(FailureReason.SATURATED, f"{cause}; try again in {wait_s:.0f} s", wait_s)
 

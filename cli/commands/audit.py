@@ -1,0 +1,140 @@
+"""`audit`: the trail of all requests, kept in Postgres."""
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from cli.audit import HEADINGS, cells, tell
+from cli.columns import columns, visible
+from cli.commands.options import Data, Json
+from cli.errors import UserError
+from cli.input import argument_text
+from cli.questions import ask
+from cli.store import SOURCE, connected
+from shared.events.audit import MAX_PAGE, AuditQueryRequested, Outcome
+
+HELP = """The audit trail: every request that ended, for as long as the database keeps it.
+
+Example: ./roundhouse audit search --since 1h --outcome failed
+"""
+SERVICE = "audit-logger"
+AGO = re.compile(r"(\d+)\s*(s|min|h|d)")
+UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+audit = typer.Typer(no_args_is_help=True, help=HELP)
+
+
+@audit.command()
+def search(
+    since: Annotated[
+        str | None, typer.Option(help="Ended since: 30min, 12h, 7d ago, or a date (and time).")
+    ] = None,
+    task: Annotated[str | None, typer.Option()] = None,
+    model: Annotated[str | None, typer.Option(help="Asked for, or chosen.")] = None,
+    node: Annotated[str | None, typer.Option()] = None,
+    principal: Annotated[str | None, typer.Option()] = None,
+    outcome: Annotated[Outcome | None, typer.Option()] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most requests that are shown.")] = 20,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """The latest requests that match, newest first.
+
+    Example: ./roundhouse audit search --since 1d --model qwen-7b --json
+    """
+    terms = {"task": task, "model": model, "node": node, "principal": principal}
+    query = _query(since_ms=_since_ms(since), outcome=outcome, **terms)
+    found, more = asyncio.run(_search(data, query, limit))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    elif not found:
+        typer.echo("No request matches.")
+    else:
+        typer.echo(columns(HEADINGS, [cells(request) for request in found]))
+        if more:
+            typer.echo(f"There are more; see {2 * limit} with --limit {2 * limit}.", err=True)
+
+
+@audit.command()
+def show(
+    request: Annotated[str, typer.Argument(metavar="ID", help="Of the request.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """One request with its attempts: when each stage was, where it ran, what it took.
+
+    Example: ./roundhouse audit show 019ab2c4f6e89a1b2c3d4e5f00000001
+    """
+    wanted = argument_text(request)
+    answer = asyncio.run(_ask(data, _query(request_id=wanted)))
+    if not answer["requests"]:
+        raise UserError(
+            f"The audit trail knows nothing of {wanted}.",
+            "It knows requests from their end on; ./roundhouse why tells of those under way.",
+        )
+    [found], attempts = answer["requests"], answer["attempts"]
+    if as_json:
+        typer.echo(json.dumps({**found, "tries": attempts}, indent=1))
+        return
+    for line in tell(found, attempts):
+        typer.echo(visible(line))
+
+
+def _query(**terms: Any) -> AuditQueryRequested:
+    try:
+        return AuditQueryRequested(asked_by=SOURCE, **terms)
+    except ValidationError as error:
+        [name] = error.errors(include_url=False)[0]["loc"]
+        raise UserError(
+            f"--{name} {terms[str(name)]!r} is no name of anything.",
+            "Names have letters, digits and ._:/@+-, and no spaces.",
+        ) from error
+
+
+async def _search(
+    data: Path | None, query: AuditQueryRequested, limit: int
+) -> tuple[list[dict[str, Any]], bool]:
+    """Page by page: the requests, and whether there are more."""
+    found: list[dict[str, Any]] = []
+    async with connected(data) as connection:
+        for size in _pages(limit):
+            query = query.model_copy(update={"limit": size})
+            page = await ask(connection, query, SERVICE)
+            found += page["requests"]
+            if "next" not in page:
+                return found, False
+            query = query.model_copy(update={"before": page["next"]})
+    return found, True
+
+
+def _pages(limit: int) -> Iterator[int]:
+    for first in range(0, limit, MAX_PAGE):
+        yield min(MAX_PAGE, limit - first)
+
+
+async def _ask(data: Path | None, query: AuditQueryRequested) -> dict[str, Any]:
+    async with connected(data) as connection:
+        return await ask(connection, query, SERVICE)
+
+
+def _since_ms(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if ago := AGO.fullmatch(text.strip()):
+        span = timedelta(seconds=int(ago[1]) * UNITS_S[ago[2]])
+        return int((datetime.now(UTC) - span).timestamp() * 1000)
+    try:
+        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+    except ValueError:
+        raise UserError(
+            f"--since {text} is no time.",
+            "Say how long ago, like 30min, 12h or 7d, or when, like 2026-11-21 or "
+            "2026-11-21T15:00.",
+        ) from None
