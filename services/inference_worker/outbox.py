@@ -17,9 +17,13 @@ TICK_S = 0.03
 
 
 @dataclass(slots=True)
-class _Sent:
-    """How far an answer is. Its pieces go one by one: a repeated one must not be overtaken."""
+class _Answer:
+    """How far an answer is. What waits is taken when its turn comes: taken before, it could be
+    overtaken by what was said after it, or by the end.
+    """
 
+    attempt: Attempt
+    waiting: dict[str, Any] = field(default_factory=dict)
     pieces: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -33,40 +37,39 @@ class Outbox:
         self._records = records
         self._lease_ms = lease_ms
         self._stop = stop
-        self._pending: dict[str, tuple[Attempt, dict[str, Any]]] = {}
-        self._sent: dict[str, _Sent] = {}
+        self._answers: dict[str, _Answer] = {}
         self._tick: asyncio.Task[None] | None = None
 
     def put(self, attempt: Attempt, delta: Delta) -> None:
         """Queue a piece; it is flushed with all others within a tick."""
-        _, waiting = self._pending.setdefault(attempt.executor, (attempt, {}))
-        merge(waiting, {"content": delta.content} if delta.content else {})
-        merge(waiting, delta.extra or {})
+        first = attempt.executor not in self._answers
+        answer = self._answers.setdefault(attempt.executor, _Answer(attempt))
+        merge(answer.waiting, {"content": delta.content} if delta.content else {})
+        merge(answer.waiting, delta.extra or {})
         if self._tick is None:
-            first = attempt.executor not in self._sent
             self._tick = asyncio.create_task(self._flush_after(0 if first else TICK_S))
 
     async def close(self, attempt: Attempt) -> None:
         """Flush what is left of one answer, and wait for what is under way, before it ends."""
-        if left := self._pending.pop(attempt.executor, None):
-            await self._emit(*left)
-        elif sent := self._sent.get(attempt.executor):
-            async with sent.turn:
-                pass
-        self._sent.pop(attempt.executor, None)
+        if answer := self._answers.get(attempt.executor):
+            await self._emit(answer)
+            self._answers.pop(attempt.executor, None)
 
     async def _flush_after(self, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         self._tick = None
-        pending, self._pending = self._pending, {}
-        await asyncio.gather(*(self._emit(*each) for each in pending.values()))
+        spoken = [answer for answer in self._answers.values() if answer.waiting]
+        await asyncio.gather(*(self._emit(answer) for answer in spoken))
 
-    async def _emit(self, attempt: Attempt, delta: dict[str, Any]) -> None:
-        sent, piece = self._sent.setdefault(attempt.executor, _Sent()), to_json(delta)
-        async with sent.turn:
-            answer = await patiently(
-                lambda: self._records.emit(attempt, sent.pieces, piece, self._lease_ms()), "emit"
+    async def _emit(self, answer: _Answer) -> None:
+        attempt = answer.attempt
+        async with answer.turn:
+            if not answer.waiting:
+                return
+            piece, answer.waiting = to_json(answer.waiting), {}
+            reply = await patiently(
+                lambda: self._records.emit(attempt, answer.pieces, piece, self._lease_ms()), "emit"
             )
-            sent.pieces += 1
-        if answer != OK:
-            self._stop(attempt.executor, answer)
+            answer.pieces += 1
+        if reply != OK:
+            self._stop(attempt.executor, reply)
