@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def steady_port() -> int:
+    """A free port that no outgoing connection will take while its server is being restarted."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = random.randrange(15_000, 30_000)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def valkey_binary() -> str:
@@ -40,6 +51,7 @@ class Store:
     binary: str = field(default_factory=valkey_binary)
     port: int = field(default_factory=free_port)
     options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,8 +63,9 @@ class Store:
         command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self.folder), "--save", "", "--appendonly", "yes"]
         command += ["--maxmemory-policy", "noeviction", *self.options]
+        environment = {**os.environ, **self.environment}
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = monotonic() + 10
         while monotonic() < deadline:

@@ -96,13 +96,13 @@ class Router:
 
     async def _rebuild(self, term: Term) -> None:
         """Order and used slots from the records, most urgent first, dispatching on the way."""
-        began_s = monotonic()
+        began_s, now_ms = monotonic(), term.clock.now_ms()
         await settling.restore_flight(term)
         for priority in Priority:
             async for page in self._waiting(term, priority):
                 for record in page:
                     if term.lacks(record.request_id):
-                        term.backlog.add(settling.waiting_from(record))
+                        term.backlog.add(settling.waiting_from(record, now_ms))
                 term.pump()
                 await asyncio.sleep(0)
         log.info("rebuilt", waiting=len(term.backlog), took_s=round(monotonic() - began_s, 3))

@@ -7,7 +7,14 @@ from time import monotonic
 
 import structlog
 
-from services.router.policy.failover import RULES, FailedAttempt, GiveUp, Retry, after_failure
+from services.router.policy.failover import (
+    LONGEST_BACKOFF_MS,
+    RULES,
+    FailedAttempt,
+    GiveUp,
+    Retry,
+    after_failure,
+)
 from services.router.policy.request import Waiting
 from services.router.term import Flying, StepDownError, Term
 from shared.bus import index, records
@@ -16,6 +23,9 @@ from shared.events.base import Priority
 from shared.events.inference import FailureReason, InferenceAttemptFailed, InferenceFailed
 
 log = structlog.get_logger()
+
+SET_BACK_MS = 1000.0
+"""A larger step back of the store's clock is answered by leading anew."""
 
 
 async def settle(
@@ -133,6 +143,8 @@ async def inspect_flight(term: Term) -> None:
     """Compare memory with the flight index: settle what was released or fell silent."""
     looked_s = monotonic()
     now_ms = await term.clock.look()
+    if term.clock.set_back_ms > SET_BACK_MS:
+        raise StepDownError(f"the store's clock was set back by {term.clock.set_back_ms:.0f} ms")
     flight = {
         each.request_id: each for each in await index.in_flight(term.bus.writer, term.bus.keys)
     }
@@ -148,7 +160,7 @@ async def inspect_flight(term: Term) -> None:
 
 
 def _adopt(term: Term, record: Row) -> None:
-    flying = term.flying[record.request_id] = flying_from(record)
+    flying = term.flying[record.request_id] = flying_from(record, term.clock.now_ms())
     term.fleet.start(record.request_id, flying.node, flying.model)
 
 
@@ -180,26 +192,29 @@ def failure(record: Row, reason: FailureReason) -> InferenceAttemptFailed:
     )
 
 
-def flying_from(record: Row) -> Flying:
+def flying_from(record: Row, now_ms: int) -> Flying:
     """An attempt as a successor finds it: its request as it was before."""
     charged = record.charged
     if record.state == State.RELEASED:
         charged -= failure(record, FailureReason(record.last_reason)).charge
-    waiting = waiting_from(record)
+    waiting = waiting_from(record, now_ms)
     before = replace(waiting, attempt=max(0, record.attempt - 1), charged=max(0, charged))
     return Flying(before, record.model, record.node)
 
 
-def waiting_from(record: Row) -> Waiting:
+def waiting_from(record: Row, now_ms: int) -> Waiting:
+    """A request as it waits. What lies ahead of a clock that was set back is brought within it:
+    nothing was admitted in the future, and nothing waits longer than for the longest backoff.
+    """
     return Waiting(
         id=record.request_id,
         tenant=record.tenant,
         priority=Priority(record.priority),
         candidates=record.chain or (record.model or "none",),
-        admitted_ms=record.admitted_ms,
+        admitted_ms=min(record.admitted_ms, now_ms),
         deadline_ms=record.deadline_ms,
         position=min(record.position, max(0, len(record.chain) - 1)),
-        not_before_ms=record.not_before_ms,
+        not_before_ms=min(record.not_before_ms, now_ms + LONGEST_BACKOFF_MS),
         attempt=record.attempt,
         charged=record.charged,
     )

@@ -78,7 +78,9 @@ class Term:
     def hear(self, beat: NodeHeartbeat, sent_ms: int) -> bool:
         """Take in a heartbeat, sent at a time of the store's; True where the node had been lost."""
         known = self.fleet.nodes.get(beat.node)
-        self.heard_s[beat.node] = monotonic() - (self.clock.now_ms() - sent_ms) / 1000
+        # Where the store's clock was set back, ids of entries are ahead of it.
+        age_ms = max(0, self.clock.now_ms() - sent_ms)
+        self.heard_s[beat.node] = monotonic() - age_ms / 1000
         self.fleet.put(Node.heard(beat))
         self._beats_ms.append(sent_ms)
         self._heard.set()

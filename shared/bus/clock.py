@@ -11,11 +11,16 @@ class StoreClock:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._offset_ms = 0.0
+        self.set_back_ms = 0.0
+        """By how much, at least, the store's clock was set back between the last two looks."""
 
     async def look(self) -> int:
         """Ask the store; its time in milliseconds."""
+        asked_ms = monotonic() * 1000
         seconds, microseconds = await self._writer.send("TIME")
         store_ms = int(seconds) * 1000 + int(microseconds) / 1000
+        # An answer that came late looks like a step back, but for the time that it may have taken.
+        self.set_back_ms = max(0.0, self._offset_ms - (store_ms - asked_ms))
         self._offset_ms = store_ms - monotonic() * 1000
         return int(store_ms)
 

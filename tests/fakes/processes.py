@@ -29,7 +29,14 @@ from tests.servers import free_port
 CreateService = Callable[..., Service]
 
 _fork_server = multiprocessing.get_context("forkserver")
-_fork_server.set_forkserver_preload([__name__])
+
+
+def preload(*modules: str) -> None:
+    """What the one that all are forked from imports besides; before the first is started."""
+    _fork_server.set_forkserver_preload([__name__, *modules])
+
+
+preload()
 
 
 @dataclass
@@ -81,14 +88,12 @@ class Processes:
 
     def start(self, create: CreateService, redis_url: str, **settings: Any) -> Child:
         """Run the service that `create(settings)` returns; `create` must be importable."""
-        port = free_port()
-        log = self.folder / f"{len(self.children)}-{create.__name__}.log"
-        settings = {"redis_url": redis_url, "port": port, "data": self.folder, **settings}
-        process = _fork_server.Process(target=_host, args=(create, settings, log), daemon=True)
-        process.start()
-        child = Child(process, port, log)
-        self.children.append(child)
-        return child
+        settings = {"redis_url": redis_url, "data": self.folder, **settings}
+        return self._start(_host, create, settings)
+
+    def serve(self, program: Callable[..., None], **options: Any) -> Child:
+        """Run what is no service; `program(port=..., **options)` must be importable."""
+        return self._start(_call, program, options)
 
     def router(self, redis_url: str) -> Child:
         return self.start(router, redis_url)
@@ -101,6 +106,17 @@ class Processes:
         for child in self.children:
             child.kill()
             child.process.close()
+
+    def _start(
+        self, host: Callable[..., None], what: Callable[..., Any], options: dict[str, Any]
+    ) -> Child:
+        options = {"port": free_port(), **options}
+        log = self.folder / f"{len(self.children)}-{what.__name__}.log"
+        process = _fork_server.Process(target=host, args=(what, options, log), daemon=True)
+        process.start()
+        child = Child(process, options["port"], log)
+        self.children.append(child)
+        return child
 
 
 def router(**settings: Any) -> Service:
@@ -126,10 +142,14 @@ def scripted_worker(backend: ScriptedBackend, **settings: Any) -> Service:
 
 
 def _host(create: CreateService, settings: dict[str, Any], log: Path) -> None:
+    _call(lambda **given: run(create(**given)), settings, log)
+
+
+def _call(program: Callable[..., None], options: dict[str, Any], log: Path) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 2)
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
-    run(create(**settings))
+    program(**options)
 
 
 def _end_with_the_tests() -> None:

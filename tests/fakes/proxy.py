@@ -20,6 +20,25 @@ class LossyProxy:
         """Replies that were lost so far."""
         self.transports: set[asyncio.Transport] = set()
         self._random = random.Random(seed)
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def hold(self) -> None:
+        """Let nothing through, and cut nothing: as a network that has lost its way."""
+        self._open.clear()
+        for transport in self.transports:
+            if not transport.is_closing():
+                transport.pause_reading()
+
+    def release(self) -> None:
+        """Deliver what was held."""
+        self._open.set()
+        for transport in self.transports:
+            if not transport.is_closing():
+                transport.resume_reading()
+
+    async def passable(self) -> None:
+        await self._open.wait()
 
     def strikes(self) -> bool:
         struck = self._random.random() < self.loss
@@ -84,6 +103,7 @@ class _Asking(_Side):
 
     async def _connect(self) -> None:
         assert self.transport is not None
+        await self.proxy.passable()
         try:
             _, answering = await asyncio.get_running_loop().create_connection(
                 lambda: _Answering(self), "127.0.0.1", self.proxy.port

@@ -24,7 +24,7 @@ FINALS = (InferenceCompleted, InferenceFailed, InferenceRejected, InferenceCance
 KEYS = Keys()
 
 Entry = dict[str, Any]
-"""Attributes of an event, its `data` decoded, and `at_ms`: when the store took it."""
+"""Attributes of an event, its `data` decoded, and `at`: its place in the order of all events."""
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ async def said(client: redis.asyncio.Redis, stream: str) -> list[Entry]:
             name.decode(): from_json(value) if name == b"data" else value.decode()
             for name, value in fields.items()
         }
-        | {"at_ms": int(entry_id.split(b"-")[0])}
+        | {"at": int(entry_id.split(b"-")[0])}
         for entry_id, fields in rows
     ]
 
@@ -82,12 +82,13 @@ async def everything_ended_once(client: redis.asyncio.Redis, asked: Iterable[str
     told, asked = await stories(client), set(asked)
     wrong = [f"{each}: nothing was said about it" for each in asked - told.keys()]
     wrong += [f"{each}: nobody asked for it" for each in told if each.split("#")[0] not in asked]
-    wrong += [f"{each}: {what}" for each, story in told.items() for what in _judge(each, story)]
+    wrong += [f"{each}: {what}" for each, story in told.items() for what in judge(each, story)]
     assert not wrong, "\n".join(wrong[:20])
     assert await client.zcard(KEYS.flight) == 0, "an attempt still holds its slot"
 
 
-def _judge(request: str, story: Story) -> Iterator[str]:
+def judge(request: str, story: Story) -> Iterator[str]:
+    """What is wrong with one request's story."""
     yield from _judge_numbers(story)
     if len(story.finals) != 1:
         yield f"{len(story.finals)} ends: {[entry['type'] for entry in story.finals]}"
@@ -95,7 +96,7 @@ def _judge(request: str, story: Story) -> Iterator[str]:
     [final] = story.finals
     if final["id"] != final_id(request):
         yield "the id of its end is not the one that names it"
-    yield from _judge_order(story, final["at_ms"])
+    yield from _judge_order(story, final["at"])
     if final["type"] == InferenceCompleted.type:
         yield from _judge_answer(story, final["data"])
 
@@ -115,16 +116,16 @@ def _judge_numbers(story: Story) -> Iterator[str]:
             yield f"attempts {verb} that nobody routed: {numbers} of {routed}"
 
 
-def _judge_order(story: Story, ended_ms: int) -> Iterator[str]:
+def _judge_order(story: Story, ended_at: int) -> Iterator[str]:
     """An attempt follows upon the failure of the one before it, and nothing upon the end."""
-    failed_ms = {entry["data"]["attempt"]: entry["at_ms"] for entry in story.failed}
+    failed_at = {entry["data"]["attempt"]: entry["at"] for entry in story.failed}
     for entry in story.routed[1:]:
         before = entry["data"]["attempt"] - 1
-        if before not in failed_ms:
+        if before not in failed_at:
             yield f"attempt {before} never failed, but another followed"
-        elif failed_ms[before] > entry["at_ms"]:
+        elif failed_at[before] > entry["at"]:
             yield f"attempt {before + 1} began before the failure of attempt {before}"
-    late = [entry["type"] for entry in (*story.routed, *story.started) if entry["at_ms"] > ended_ms]
+    late = [entry["type"] for entry in (*story.routed, *story.started) if entry["at"] > ended_at]
     if late:
         yield f"after its end: {late}"
 
