@@ -6,7 +6,8 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-annotate $(ARGS)
 EXTRAS = --extra embedded --extra gpu pyproject.toml
 
-.PHONY: up down status demo test check bench profile contracts requirements install-dev
+.PHONY: up down status demo test check bench profile chaos overload contracts requirements \
+	install-dev
 
 up: ## start the stores and the services
 	@./roundhouse up $(ARGS)
@@ -37,6 +38,14 @@ bench: install-dev ## what a request costs, here and elsewhere: ROUNDS=5, QUICK=
 
 profile: install-dev ## where the services spend their time: ARGS=--compact
 	$(BIN)/python -m tests.benchmarks.profiling $(ARGS)
+
+chaos: install-dev ## real processes under fire: SEEDS=20 SEED=1 REQUESTS=10000, REPORT=1, MUTANT=1
+	@$(BIN)/python -m tests.chaos $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(REQUESTS),--requests $(REQUESTS)) $(if $(REPORT),--report) \
+		$(if $(MUTANT),--mutant) $(ARGS)
+
+overload: install-dev ## ten times what can be served: MINUTES=5
+	@$(BIN)/python -m tests.chaos.overload $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 contracts: install-dev ## generate what is generated from shared/events
 	$(BIN)/python -m cli contracts $(ARGS)

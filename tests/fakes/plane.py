@@ -15,8 +15,6 @@ from services.inference_worker.app import create_app as create_worker
 from services.inference_worker.backends.heuristic import Heuristic
 from services.inference_worker.backends.port import Backend, Profile
 from services.inference_worker.settings import Settings as WorkerSettings
-from services.model_manager.app import create_app as create_manager
-from services.model_manager.settings import Settings as ManagerSettings
 from shared.bus.configuration import store_configuration
 from shared.bus.history import living_nodes
 from shared.bus.keys import Keys
@@ -24,7 +22,7 @@ from shared.config import Config, NodeConfig, TaskConfig, Timing
 from shared.events.models import LocalModel
 from shared.service import Service
 from tests.fakes.backend import ScriptedBackend
-from tests.fakes.processes import Child, Processes, router
+from tests.fakes.processes import Child, Processes, manager, router
 from tests.servers import Store
 from tests.waiting import until
 
@@ -67,10 +65,6 @@ class Engine(ScriptedBackend):
         if profile.model == "heavy":
             await asyncio.sleep(LOAD_S)
         return await super().load(profile)
-
-
-def manager(**settings: object) -> Service:
-    return create_manager(ManagerSettings(**settings))  # type: ignore[arg-type]
 
 
 def worker(**settings: object) -> Service:

@@ -16,9 +16,13 @@ from typing import Any
 
 import httpx
 
+from services.gateway.app import create_app as create_gateway
+from services.gateway.settings import Settings as GatewaySettings
 from services.inference_worker.app import create_app as create_worker
 from services.inference_worker.backends.port import Backend
 from services.inference_worker.settings import Settings as WorkerSettings
+from services.model_manager.app import create_app as create_manager
+from services.model_manager.settings import Settings as ManagerSettings
 from services.router.app import create_app as create_router
 from services.router.settings import Settings as RouterSettings
 from shared.config import Config
@@ -29,14 +33,7 @@ from tests.servers import free_port
 CreateService = Callable[..., Service]
 
 _fork_server = multiprocessing.get_context("forkserver")
-
-
-def preload(*modules: str) -> None:
-    """What the one that all are forked from imports besides; before the first is started."""
-    _fork_server.set_forkserver_preload([__name__, *modules])
-
-
-preload()
+_fork_server.set_forkserver_preload([__name__])
 
 
 @dataclass
@@ -121,6 +118,19 @@ class Processes:
 
 def router(**settings: Any) -> Service:
     return create_router(RouterSettings(**settings))
+
+
+def gateway(**settings: Any) -> Service:
+    return create_gateway(GatewaySettings(**settings))
+
+
+def manager(**settings: Any) -> Service:
+    return create_manager(ManagerSettings(**settings))
+
+
+def real_worker(**settings: Any) -> Service:
+    """A worker with the engines that its configuration names."""
+    return create_worker(WorkerSettings(**settings))
 
 
 def worker(
