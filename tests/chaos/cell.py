@@ -19,9 +19,18 @@ from shared.config import Config, EngineConfig, ModelConfig, NodeConfig, TaskCon
 from shared.config.models import AttemptLimits
 from shared.service import Service
 from tests.chaos import engine
-from tests.chaos.plan import NODES, PROXIED, REAL, REAL_NODES
+from tests.chaos.plan import AUDITOR, NODES, PROXIED, REAL, REAL_NODES
+from tests.databases import Postgres
 from tests.fakes.clock import Clock
-from tests.fakes.processes import Child, Processes, gateway, manager, real_worker, router
+from tests.fakes.processes import (
+    Child,
+    Processes,
+    audit_logger,
+    gateway,
+    manager,
+    real_worker,
+    router,
+)
 from tests.fakes.proxy import LossyProxy, lossy_proxy
 from tests.servers import Store, steady_port
 from tests.waiting import until
@@ -77,9 +86,11 @@ class Cell:
         self.store = Store(
             Path(self._files.name), port=steady_port(), environment=self.clock.environment
         )
+        self.postgres = Postgres(folder / "postgres", port=steady_port())
         self.networks: dict[str, LossyProxy] = {}
         self.members: dict[str, Member] = {}
         self.store_turn = asyncio.Lock()
+        self.postgres_turn = asyncio.Lock()
         self._processes = Processes(folder)
         self._stack = AsyncExitStack()
         self._guard: asyncio.Task[None] | None = None
@@ -88,6 +99,7 @@ class Cell:
     async def __aenter__(self) -> "Cell":
         self._stack.callback(self._files.cleanup)
         self._stack.callback(self.store.stop)
+        self._stack.callback(self.postgres.remove)
         self._stack.callback(self._processes.end)
         try:
             await self._begin()
@@ -125,6 +137,7 @@ class Cell:
 
     async def _begin(self) -> None:
         await asyncio.to_thread(self.store.start)
+        await asyncio.to_thread(self.postgres.start)
         for name in PROXIED:
             network = lossy_proxy(self.store.port, 0.0, self.seed)
             self.networks[name] = await self._stack.enter_async_context(network)
@@ -159,6 +172,7 @@ class Cell:
             self._service(f"router-{number}", router)
             self._service(f"manager-{number}", manager)
             self._service(f"gateway-{number}", gateway, port=steady_port())
+        self._service(AUDITOR, audit_logger, database_url=self.postgres.url)
         for node in NODES:
             self._service(node, real_worker, node=node, data=self.folder / node)
 
@@ -188,7 +202,7 @@ class Cell:
             path=str(self.folder / "tiny.gguf"),
             context_tokens=1024,
             need_mib=100,
-            idle_unload_s=4.0,
+            idle_unload_s=8.0,
         )
         return Config(nodes=nodes, models=models, tasks=_tasks(), timing=TIMING, attempts=ATTEMPTS)
 

@@ -12,12 +12,13 @@ from shared.events.inference import (
     InferenceRouted,
     InferenceStarted,
 )
-from tests.chaos import replies
+from tests.chaos import replies, trail
 from tests.chaos.cell import ATTEMPTS, KEYS
 from tests.chaos.engine import beginning_of_an_answer, execution, whole_answer
 from tests.chaos.load import Answer
 from tests.chaos.plan import REAL, Way
 from tests.chaos.tape import FINALS, INBOX, Heard, Tape
+from tests.chaos.trail import Trail
 from tests.journeys.checker import Entry, Story, judge
 
 UNREAD_S = 15.0
@@ -38,6 +39,7 @@ class Evidence:
     answers: list[Answer] = field(default_factory=list)
     trace: list[tuple[int, str]] = field(default_factory=list)
     """Of each execution in a scripted engine: the request's number, and its name."""
+    trail: Trail = field(default_factory=Trail)
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -56,6 +58,7 @@ def violations(evidence: Evidence) -> list[str]:
             for what in (*judge(each, story), *_bounded(story))
         ),
         *replies.violations(tape, told, twice),
+        *trail.violations(evidence.trail, told, twice),
         *_executions(evidence, told),
         *_clients(evidence, told, twice),
     ]

@@ -7,14 +7,15 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import psutil
 import redis.asyncio
 
 from tests.chaos.cell import KEYS, Cell, Member
-from tests.chaos.plan import Fault, Kind
+from tests.chaos.plan import LLAMA, REAL_NODES, Fault, Kind
+from tests.databases import Postgres
 
 TAKEOVER_S = 30.0
 LOOK_S = 0.05
@@ -74,9 +75,11 @@ class Faults:
                 return self._jump(fault.for_s)
             case Fault(target="store"):
                 return await self._hurt_store(fault)
+            case Fault(target="postgres"):
+                return await self._hurt_postgres(fault)
             case Fault(kind=Kind.CUT | Kind.PART):
                 return await self._hurt_network(fault)
-        if fault.target.startswith("llama-"):
+        if fault.target == LLAMA:
             return await self._hurt_llama(fault)
         name = fault.target
         if name == "leading router":
@@ -118,6 +121,19 @@ class Faults:
                 await asyncio.to_thread(store.start)
         return ""
 
+    async def _hurt_postgres(self, fault: Fault) -> str:
+        postgres = self._cell.postgres
+        async with self._cell.postgres_turn:
+            if fault.kind is Kind.FREEZE:
+                postgres.freeze()
+                await asyncio.sleep(fault.for_s)
+                postgres.thaw()
+            else:
+                postgres.kill()
+                await asyncio.sleep(fault.for_s)
+                await asyncio.to_thread(_start_again, postgres)
+        return ""
+
     async def _hurt_network(self, fault: Fault) -> str:
         network = self._cell.networks.get(fault.target)
         if network is None:
@@ -132,16 +148,17 @@ class Faults:
         return ""
 
     async def _hurt_llama(self, fault: Fault) -> str:
-        member = self._cell.members[fault.target.removeprefix("llama-")]
-        async with member.turn:
-            server = _llama_server(member.child.pid)
-            if server is None:
-                return "no model is loaded"
-            if fault.kind is Kind.FREEZE:
-                await _freeze(server.pid, fault.for_s)
-            else:
-                server.kill()
-        return ""
+        """On the first node that has the model loaded."""
+        for name in REAL_NODES:
+            member = self._cell.members[name]
+            async with member.turn:
+                if server := _llama_server(member.child.pid):
+                    if fault.kind is Kind.FREEZE:
+                        await _freeze(server.pid, fault.for_s)
+                    else:
+                        server.kill()
+                    return ""
+        return "no model is loaded"
 
     def _jump(self, by_s: float) -> str:
         if not self._cell.clock.can_jump:
@@ -184,6 +201,20 @@ async def _freeze(pid: int, for_s: float) -> None:
     await asyncio.sleep(for_s)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
+
+
+def _start_again(postgres: Postgres) -> None:
+    """What was killed leaves children, which hold its memory until they notice."""
+    deadline_s = monotonic() + TAKEOVER_S
+    while True:
+        try:
+            postgres.start()
+        except AssertionError:
+            if monotonic() > deadline_s:
+                raise
+            sleep(0.1)
+        else:
+            return
 
 
 def _llama_server(worker_pid: int) -> psutil.Process | None:

@@ -12,7 +12,8 @@ from enum import StrEnum
 NODES = ("n1", "n2", "n3", "n4")
 REAL_NODES = ("n1", "n2")
 """Where llama.cpp serves a tiny model, beside the scripted engine that every node has."""
-ENGINES = (*(f"engine-{node}" for node in NODES), *(f"llama-{node}" for node in REAL_NODES))
+LLAMA = "llama"
+ENGINES = (*(f"engine-{node}" for node in NODES), LLAMA, LLAMA)
 REAL = "small"
 """The model that llama.cpp serves."""
 
@@ -121,6 +122,7 @@ SHARES: tuple[tuple[Kind, tuple[str, ...], int, tuple[float, float]], ...] = (
     (Kind.FREEZE, GATEWAYS, 7, (0.3, 2.0)),
     (Kind.FREEZE, NODES, 20, (0.5, 4.0)),
     (Kind.FREEZE, (AUDITOR,), 4, (0.5, 3.0)),
+    (Kind.FREEZE, (TRAIL,), 3, (0.5, 3.0)),
     (Kind.FREEZE, (STORE,), 5, (0.3, 2.5)),
     (Kind.FREEZE, ENGINES, 14, (0.5, 4.0)),
     (Kind.STOP, SERVICES, 12, (0.0, 0.5)),
@@ -129,9 +131,9 @@ SHARES: tuple[tuple[Kind, tuple[str, ...], int, tuple[float, float]], ...] = (
     (Kind.PART, PROXIED, 10, (0.3, 3.5)),
     (Kind.JUMP, (STORE,), 10, (-300.0, 300.0)),
 )
-"""Kind, targets, how many of 234 faults, and for how long in seconds."""
+"""Kind, targets, how many of 237 faults, and for how long in seconds."""
 
-REQUESTS_A_FAULT = 10_000 / 234
+REQUESTS_A_FAULT = 10_000 / 237
 TWO_HOURS_S = 7200.0
 
 
@@ -161,9 +163,9 @@ def _faults(choice: random.Random, requests: int) -> Iterator[Fault]:
 
 
 MODELS = {
-    "echo": 66,
+    "echo": 65,
     "slow": 10,
-    REAL: 3,
+    REAL: 4,
     "task/crashing": 4,
     "task/hanging": 1,
     "task/stalling": 1,

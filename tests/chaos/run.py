@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
+from tests.chaos import trail
 from tests.chaos.cell import KEYS, Cell
 from tests.chaos.checker import Evidence, stories, violations
 from tests.chaos.faults import Faults
@@ -138,6 +139,15 @@ class Run:
         await answered
         result.drained_s = monotonic() - began_s
         await asyncio.sleep(QUIET_S)
+        await self._record()
+
+    async def _record(self) -> None:
+        """The trail catches up with what has ended."""
+        began_s = monotonic()
+        while await asyncio.to_thread(trail.recorded, self._cell.postgres) < len(self._tape.ended):
+            if monotonic() - began_s > DRAIN_S:
+                return  # the checker says what is missing
+            await asyncio.sleep(0.1)
 
     async def _judge(self, load: Load, result: Result) -> None:
         await self._tape.reckoned()
@@ -147,7 +157,10 @@ class Run:
         async with self._cell.client() as client:
             if held := await client.zcard(KEYS.flight):
                 result.wrong.append(f"{held} attempts still hold a slot")
-        evidence = Evidence(self._tape, load.promised, load.answers, self._cell.trace())
+        rows = await asyncio.to_thread(trail.read, self._cell.postgres)
+        trace = self._cell.trace()
+        evidence = Evidence(self._tape, load.promised, load.answers, trace, rows)
+        result.audit_rows = len(rows.requests)
         result.wrong += violations(evidence)
         told = stories(self._tape)
         result.accepted = len(self._tape.accepted)

@@ -1,6 +1,7 @@
 """The checker can fail: each lie that a tape could tell is found."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.chaos.checker import Evidence, violations
 from tests.chaos.load import Answer
 from tests.chaos.plan import Way, plan
 from tests.chaos.tape import INBOX, Heard, Tape
+from tests.chaos.trail import Trail
 
 ASKED = "r1"
 WORDS = "77.1:1/3 77.1:2/3 77.1:3/3"
@@ -30,6 +32,8 @@ class Telling:
         self.reply("1", " 77.1:3/3")
         self.complete()
         self.say(KEYS.reply("reader"), request=ASKED, final="completed", data={"content": WORDS})
+        self.keep("requests", event_id=final_id(ASKED), outcome="completed", attempts=1)
+        self.keep("attempts", attempt=1, outcome="completed")
 
     def say(self, stream: str, data: dict[str, Any], **attributes: str) -> None:
         self.tape.reads += 1
@@ -62,6 +66,15 @@ class Telling:
 
     def forget(self, event_type: str) -> None:
         self.tape.heard.pop(KEYS.stream_of(event_type), None)
+
+    def keep(self, table: str, **row: Any) -> None:
+        """Write a row of the trail."""
+        rows = {"requests": self.evidence.trail.requests, "attempts": self.evidence.trail.attempts}
+        rows[table] = (*rows[table], {"request_id": ASKED, **row})
+        self.evidence.trail = Trail(**rows)
+
+    def lose(self, table: str) -> None:
+        self.evidence.trail = replace(self.evidence.trail, **{table: ()})
 
     def hear(self, text: str, *, whole: bool) -> None:
         ask = next(ask for ask in plan(1, 50).asks if ask.way is Way.PLAIN)
@@ -119,6 +132,25 @@ LIES: dict[str, tuple[Callable[[Telling], object], str]] = {
     "a conflict that is not refused": (
         lambda told: told.say(INBOX, {"number": 1, "digest": "other"}, id=ASKED),
         "0 conflicts in 2 entries",
+    ),
+    "an end that is not in the trail": (
+        lambda told: told.lose("requests"),
+        "0 rows in the trail",
+    ),
+    "an end that is in the trail twice": (
+        lambda told: told.keep("requests", event_id=final_id(ASKED), outcome="completed"),
+        "2 rows in the trail",
+    ),
+    "another end in the trail": (
+        lambda told: (
+            told.lose("requests"),
+            told.keep("requests", event_id=final_id(ASKED), outcome="failed"),
+        ),
+        "the trail says failed",
+    ),
+    "an attempt that is not in the trail": (
+        lambda told: told.lose("attempts"),
+        "the attempt that answered is not in the trail",
     ),
     "a client with another answer": (
         lambda told: told.hear("77.9:1/1", whole=True),

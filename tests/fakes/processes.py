@@ -16,6 +16,8 @@ from typing import Any
 
 import httpx
 
+from services.audit_logger.app import create_app as create_audit_logger
+from services.audit_logger.settings import Settings as AuditLoggerSettings
 from services.gateway.app import create_app as create_gateway
 from services.gateway.settings import Settings as GatewaySettings
 from services.inference_worker.app import create_app as create_worker
@@ -126,6 +128,10 @@ def gateway(**settings: Any) -> Service:
 
 def manager(**settings: Any) -> Service:
     return create_manager(ManagerSettings(**settings))
+
+
+def audit_logger(**settings: Any) -> Service:
+    return create_audit_logger(AuditLoggerSettings(**settings))
 
 
 def real_worker(**settings: Any) -> Service:
