@@ -207,3 +207,13 @@ async def test_while_the_store_is_away_nobody_leads(own_store: Store, keys: Keys
     await holder.stop()
     await writer.close()
     await client.aclose()
+
+
+async def test_a_dead_holder_is_succeeded_as_soon_as_ever_when_the_clock_was_set_back(
+    start: Start, client: Redis, keys: Keys
+) -> None:
+    """Its lease then seems to last as much longer."""
+    await client.set(keys.lease(NAME), "dead", ex=3600)
+    await client.set(keys.fence(NAME), "7:dead")
+
+    assert await start("b").leads() == "8:b"

@@ -57,6 +57,16 @@ async def test_a_second_worker_of_the_same_name_is_told_who_holds_it(
     assert await read(client, keys) == before
 
 
+async def test_a_name_outlives_its_worker_no_longer_than_ever_when_the_clock_was_set_back(
+    client: Redis, keys: Keys, writer: Writer
+) -> None:
+    await client.set(keys.node(NODE), "worker-1", ex=3600)
+
+    assert await nodes.occupy(writer, keys, NODE, "worker-2", TTL_S) == "worker-1"
+
+    assert await client.pttl(keys.node(NODE)) <= 6000
+
+
 @pytest.mark.parametrize(
     ("holder", "replaces", "told"),
     [

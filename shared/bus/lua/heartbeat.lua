@@ -4,7 +4,10 @@
 --! args instance replaces ttl_ms
 --! events event
 local holder = redis.call('GET', key_node)
-if holder and holder ~= instance and holder ~= replaces then return { 'occupied', holder } end
+if holder and holder ~= instance and holder ~= replaces then
+  bound_ttl(key_node, ttl_ms)
+  return { 'occupied', holder }
+end
 redis.call('SET', key_node, instance, 'PX', ttl_ms)
 if event.last >= event.first then publish(key_heartbeat, event) end
 return { 'ok' }

@@ -10,7 +10,10 @@ if holder == owner and token == known then
   redis.call('PEXPIRE', key_lease, ttl_ms)
   return { token }
 end
-if holder and holder ~= owner then return { '' } end
+if holder and holder ~= owner then
+  bound_ttl(key_lease, ttl_ms)
+  return { '' }
+end
 token = (tonumber(generation) + 1) .. ':' .. owner
 redis.call('SET', key_lease, owner, 'PX', ttl_ms)
 redis.call('SET', key_fence, token)
