@@ -1,7 +1,8 @@
 """What a consumer was given of a stream and has not settled yet: kept, taken over, given up."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -33,6 +34,7 @@ class Holding:
         self._writer = writer
         self._keys = keys
         self._held: dict[str, Entry] = {}
+        self._ahead_since_s: dict[bytes, float] = {}
 
     def hold(self, entries: Iterable[Entry]) -> list[Entry]:
         """Begin to handle these; those among them that were not held already."""
@@ -60,7 +62,7 @@ class Holding:
             self.stream, self.group, self.consumer, idle_ms, count=RECLAIM
         )
         taken_over = []
-        for entry_id, fields in reply[1]:
+        for entry_id, fields in (*reply[1], *await self._claim_from_the_future(client, idle_ms)):
             if not fields or entry_id.decode() in self._held:
                 continue
             entry = Entry(self.stream, entry_id.decode(), fields)
@@ -98,6 +100,32 @@ class Holding:
             return None
         pause_s = min(BACKOFF_CAP_S, float(BACKOFF_S * 2 ** (int(reply[1]) - 1)))
         return pause_s * random.uniform(0.8, 1.2)  # noqa: S311
+
+    async def _claim_from_the_future(self, client: Redis, idle_ms: int) -> Sequence[Any]:
+        """What was delivered at a time that the store's clock, set back since, has yet to reach.
+
+        It never seems idle, unless a living consumer beats for it.
+        """
+        pending: Any = await client.xpending_range(
+            self.stream, self.group, min="-", max="+", count=RECLAIM
+        )
+        now_s = monotonic()
+        self._ahead_since_s = {
+            each["message_id"]: self._ahead_since_s.get(each["message_id"], now_s)
+            for each in pending
+            if each["time_since_delivered"] == 0 and each["message_id"].decode() not in self._held
+        }
+        left = [
+            entry_id
+            for entry_id, since_s in self._ahead_since_s.items()
+            if (now_s - since_s) * 1000 > idle_ms
+        ]
+        if not left:
+            return []
+        claimed: Sequence[Any] = await client.xclaim(
+            self.stream, self.group, self.consumer, min_idle_time=0, message_ids=[*left]
+        )
+        return claimed
 
     async def _deliveries(self, client: Redis, entry: Entry) -> int:
         rows: Any = await client.xpending_range(
