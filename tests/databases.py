@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -64,7 +65,8 @@ class Postgres:
 
     def thaw(self) -> None:
         for process in self._all():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # ended as soon as it could
+                process.resume()
 
     def remove(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -6,7 +6,6 @@ import signal
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any
 
@@ -19,14 +18,6 @@ from tests.databases import Postgres
 
 TAKEOVER_S = 30.0
 LOOK_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """A process was killed while it may have held something."""
-
-    name: str
-    at_s: float
 
 
 class Faults:
@@ -44,8 +35,8 @@ class Faults:
         """What could not be done here, and why."""
         self.takeovers_s: list[float] = []
         """From the death of a leading router to the first term of the next leader."""
-        self.deaths: list[Death] = []
-        """Of workers."""
+        self.broken: list[str] = []
+        """What went wrong in doing harm."""
 
     def strike(self, fault: Fault) -> None:
         self._beside(self._strike(fault))
@@ -57,8 +48,7 @@ class Faults:
 
     async def over(self) -> None:
         """Wait until all is healed."""
-        while self._under_way:
-            await asyncio.gather(*self._under_way)
+        await self.calm(0)
         await self._client.aclose()
 
     async def _strike(self, fault: Fault) -> None:
@@ -102,7 +92,6 @@ class Faults:
                 await asyncio.to_thread(member.child.terminate)
             else:
                 member.child.kill()
-                self.deaths.append(Death(member.name, monotonic()))
             if leads:
                 self._beside(self._time_takeover(before, monotonic()))
             await asyncio.sleep(fault.for_s)
@@ -192,7 +181,12 @@ class Faults:
     def _beside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.broken.append(repr(error))
 
 
 async def _freeze(pid: int, for_s: float) -> None:

@@ -84,6 +84,7 @@ class Run:
             finally:
                 listening.cancel()
                 await load.close()
+            result.wrong += [f"a fault could not be done: {each}" for each in faults.broken]
             if result.wrong:
                 self._tape.write(self._folder / "tape.jsonl")
                 shutil.copytree(self._cell.store.folder, self._folder / "store")
