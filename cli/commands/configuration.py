@@ -80,7 +80,28 @@ def _read(path: Path | None) -> tuple[Config | None, list[Finding]]:
     text = path.read_text(encoding="utf-8") if path else ""
     return config, [
         Finding(each.level, *locate(text, each.where), each.message) for each in lint(config)
+    ] + _missing_files(config, text)
+
+
+def _missing_files(config: Config, text: str) -> list[Finding]:
+    """Paths of models that do not exist here; a node elsewhere may have them all the same."""
+    return [
+        Finding(
+            "warning",
+            *locate(text, ("models", name, "path")),
+            f"{model.path} is no file on this machine; requests for {name} are refused unless "
+            "a node has it",
+        )
+        for name, model in config.models.items()
+        if model.path is not None and not _is_file(model.path)
     ]
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_file()
+    except RuntimeError:  # the home of somebody who is unknown here
+        return False
 
 
 def _shown(path: Path | None) -> str:

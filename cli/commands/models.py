@@ -37,6 +37,7 @@ def list_models(context: typer.Context, data: Data = None, as_json: Json = False
     else:
         headings = ("model", "node", "engine", "state", "in flight", "context", "MiB", "notes")
         rows = [_cells(beat, local) for beat in beats for local in beat.inventory]
+        rows += [_left_out(beat.node, *each) for beat in beats for each in beat.left_out.items()]
         typer.echo(columns(headings, rows))
 
 
@@ -113,6 +114,8 @@ def _aside(note: str) -> None:
 def _cells(beat: NodeHeartbeat, local: LocalModel) -> tuple[str, ...]:
     held = next((each for each in beat.resident if each.name == local.name), None)
     notes = [word for word in ("noise", "degraded") if getattr(local, word)]
+    if local.load_problem:
+        notes.append(f"last load failed: {visible(local.load_problem)}")
     return (
         local.name,
         beat.node,
@@ -125,9 +128,14 @@ def _cells(beat: NodeHeartbeat, local: LocalModel) -> tuple[str, ...]:
     )
 
 
+def _left_out(node: str, name: str, why: str) -> tuple[str, ...]:
+    return name, node, "", "left out", "", "", "", visible(why)
+
+
 def _document(beat: NodeHeartbeat) -> dict[str, Any]:
     return {
         "node": beat.node,
         "models": [local.model_dump(mode="json") for local in beat.inventory],
         "resident": [held.model_dump(mode="json") for held in beat.resident],
+        "left_out": beat.left_out,
     }

@@ -22,7 +22,7 @@ from shared.bus.records import State
 from shared.bus.requester import Lookup
 from shared.bus.tail import redis_now_ms
 from shared.events.inference import InferenceRequested
-from shared.events.models import NodeHeartbeat
+from shared.events.models import LocalModel, NodeHeartbeat
 
 SLACK_MS = 2000
 """Workers say what they did a little after they did it."""
@@ -92,11 +92,17 @@ def _places(beats: Sequence[NodeHeartbeat], models: Sequence[str]) -> dict[str, 
             if each.name == model
         ]
         offered = [
-            beat.node for beat in beats if any(local.name == model for local in beat.inventory)
+            _offer(beat, each) for beat in beats for each in beat.inventory if each.name == model
         ]
+        left_out = [f"{beat.node}: {why}" for beat in beats if (why := beat.left_out.get(model))]
         unloaded = f"not loaded, offered by {', '.join(offered)}" if offered else "no living node"
-        places[model] = ", ".join(held) or unloaded
+        places[model] = ", ".join(held) or "; ".join([unloaded, *left_out])
     return places
+
+
+def _offer(beat: NodeHeartbeat, local: LocalModel) -> str:
+    problem = f", where its last load failed: {local.load_problem}" if local.load_problem else ""
+    return beat.node + problem
 
 
 async def _unknown(connection: Connection, request_id: str) -> UserError:

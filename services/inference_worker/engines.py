@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from services.inference_worker.backends.port import Backend, BackendError, Profile
+from services.inference_worker.offers import Answer, Offers
 from shared.events.inference import FailureReason
 from shared.events.models import LocalModel, ModelState, ResidentModel
 
@@ -67,7 +68,7 @@ class Engines:
         self._on_offers = on_offers
         self.backends: Sequence[Backend] = ()
         self._silent: set[Backend] = set()
-        self._offers: dict[str, tuple[LocalModel, Backend]] = {}
+        self.offers = Offers()
         self._loaded: dict[str, LoadedModel] = {}
         self.known = asyncio.Event()
         """Set once the engines have been asked what they offer."""
@@ -78,6 +79,7 @@ class Engines:
     async def use(self, backends: Sequence[Backend]) -> None:
         """Serve through these from now on; what others hold is drained and given up."""
         retiring, self.backends = self.backends, backends
+        self.offers.forget_problems()
         if retiring:
             held = [loaded for loaded in self._loaded.values() if loaded.backend in retiring]
             for loaded in held:
@@ -92,10 +94,6 @@ class Engines:
         """Serve through these as well."""
         self.backends = (*self.backends, *backends)
         await self.refresh()
-
-    @property
-    def inventory(self) -> tuple[LocalModel, ...]:
-        return tuple(local for local, _ in self._offers.values())
 
     @property
     def resident(self) -> tuple[ResidentModel, ...]:
@@ -126,24 +124,20 @@ class Engines:
         answers = await asyncio.gather(*(self._ask(backend) for backend in backends))
         if backends is not self.backends:
             return  # others were asked meanwhile, or are being asked
-        offers: dict[str, tuple[LocalModel, Backend]] = {}
-        for backend, local_models in answers:
-            for local in local_models:
-                offers.setdefault(local.name, (local, backend))
-        before, self._offers = self.inventory, offers
+        news = self.offers.take(answers)
         await self._reconcile()
         if self.backends and not self.known.is_set():
             self.known.set()
             self._on_offers()
-        elif self.inventory != before:
+        elif news:
             self._on_offers()
 
     def load(self, model: str, context_tokens: int, slots: int, reason: str) -> None:
         """Begin to load a model, detached from whoever asked. A repeated call changes nothing."""
-        if model in self._work or model in self._loaded or model not in self._offers:
-            log.info("load_ignored", model=model, known=model in self._offers)
+        if model in self._work or model in self._loaded or model not in self.offers:
+            log.info("load_ignored", model=model, known=model in self.offers)
             return
-        local, backend = self._offers[model]
+        local, backend = self.offers[model]
         if backend not in self.backends:
             log.info("load_ignored", model=model, why=RECONFIGURED)
             return
@@ -190,7 +184,7 @@ class Engines:
         if work := self._work.get(model):
             await asyncio.wait({work})
 
-    async def _ask(self, backend: Backend) -> tuple[Backend, Sequence[LocalModel]]:
+    async def _ask(self, backend: Backend) -> Answer:
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT_S):
                 local_models = await backend.models()
@@ -200,17 +194,17 @@ class Engines:
             self._silent.add(backend)
             if isinstance(error, BackendError) and error.reason is FailureReason.REFUSED:
                 return backend, ()  # it is not there at all
-            return backend, [local for local, owner in self._offers.values() if owner is backend]
+            return backend, self.offers.of(backend)
         self._silent.discard(backend)
         return backend, local_models
 
     async def _reconcile(self) -> None:
         """Take over what engines hold without our doing, drop what they lost."""
-        for local, backend in self._offers.values():
+        for local, backend in self.offers.values():
             if not local.loadable and local.name not in self._loaded:
                 self._adopt(local, backend, local.context_tokens, None)
         for name, loaded in list(self._loaded.items()):
-            if not loaded.local.loadable and name not in self._offers:
+            if not loaded.local.loadable and name not in self.offers:
                 self._change(loaded, ModelState.UNLOADED, "its engine no longer offers it")
         for backend in self.backends:
             await self._compare(backend)
@@ -231,7 +225,7 @@ class Engines:
             if ours and at_rest and name not in held:
                 self._change(loaded, ModelState.UNLOADED, "its engine dropped it")
         for name, found in held.items():
-            offer = self._offers.get(name)
+            offer = self.offers.get(name)
             strange = name not in before and name not in self._loaded
             if strange and offer and offer[1] is backend:
                 self._adopt(*offer, found.context_tokens, found.measured_mib)
@@ -257,16 +251,22 @@ class Engines:
             loaded.measured_mib = await loaded.backend.load(loaded.profile)
         except BackendError as error:
             log.warning("load_failed", model=loaded.local.name, error=str(error))
-            self._change(loaded, ModelState.UNLOADED, f"load failed: {error}")
+            self._load_failed(loaded, str(error))
             return
         except Exception as error:
             log.exception("load_broke", model=loaded.local.name)
-            self._change(loaded, ModelState.UNLOADED, f"load failed: {error!r}")
+            self._load_failed(loaded, repr(error))
             return
+        self.offers.load_worked(loaded.local.name)
         loaded.last_used_s = monotonic()
         load_ms = int((loaded.last_used_s - began_s) * 1000)
         loaded.cold_load_ms = load_ms
         self._change(loaded, ModelState.READY, reason, load_ms)
+
+    def _load_failed(self, loaded: LoadedModel, problem: str) -> None:
+        if loaded.backend in self.backends:
+            self.offers.load_failed(loaded.local.name, problem)
+        self._change(loaded, ModelState.UNLOADED, f"load failed: {problem}")
 
     async def _unload(self, loaded: LoadedModel, reason: str) -> None:
         self._change(loaded, ModelState.DRAINING, reason)

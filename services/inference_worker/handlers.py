@@ -209,7 +209,7 @@ class Worker:
         Read until then: what nobody read would be missed only when its lease ends.
         """
         if self.engines.known.is_set() and not self._rival:
-            await self._say(_leaving(self.engines.inventory))
+            await self._say(_leaving(self.engines.offers.inventory))
         if self._reader is not None:
             await self._reader.stop()
 
@@ -226,9 +226,10 @@ class Worker:
         heartbeat = NodeHeartbeat(
             node=self._node,
             instance=self._bus.instance,
-            inventory=self.engines.inventory,
+            inventory=self.engines.offers.inventory,
             resident=resident,
             in_flight=self.executor.in_flight,
+            left_out=self.engines.offers.left_out,
         )
         ttl_s = self._bus.config.timing.node_lost_s
         return await nodes.beat(self._bus.writer, self._bus.keys, heartbeat, ttl_s)

@@ -7,6 +7,7 @@ from shared.events.gpu import GpuSampled
 from shared.events.models import (
     ModelActionRequested,
     ModelDemandChanged,
+    ModelDemandRefused,
     ModelLoadRequested,
     ModelStateChanged,
     ModelUnloadRequested,
@@ -23,7 +24,7 @@ CONSUMES = (
     ModelActionRequested,
     NodeLost,
 )
-PUBLISHES = (ModelLoadRequested, ModelUnloadRequested)
+PUBLISHES = (ModelDemandRefused, ModelLoadRequested, ModelUnloadRequested)
 
 
 def create_app(settings: Settings) -> Service:

@@ -58,6 +58,9 @@ class Fleet:
     def ask(self, model: str, node: str | None, now_s: float) -> None:
         """An operator wants the model loaded, on that node or anywhere."""
         self._asked[(model, node)] = now_s
+        for name, each in self._nodes.items():
+            if node in (None, name):
+                each.forgive(model)
 
     def withdraw(self, model: str) -> None:
         """The operator wants it no longer."""

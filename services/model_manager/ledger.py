@@ -73,6 +73,16 @@ class Ledger:
             if DECLARED in reservation.parts and not self._is_declared:
                 reservation.parts = self._crammed(self.held_mib(model))
 
+    @property
+    def capacity_mib(self) -> int | None:
+        """What models could have if nothing else ran here; None while nothing is known of it."""
+        if not self._devices and self.budget_mib is None:
+            return None
+        if self._is_declared:
+            return self.budget_mib
+        total_mib = sum(each.total_mib - margin_mib(each) for each in self._devices)
+        return max(0, total_mib if self.budget_mib is None else min(total_mib, self.budget_mib))
+
     def free_mib(self, without: Collection[str] = ()) -> dict[str, int]:
         """Room by device, as it would be without the named models."""
         left_mib = self._left_mib(without)

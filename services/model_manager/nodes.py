@@ -59,7 +59,11 @@ class Node:
             loading = set()
         self._beat_ms = at_ms
         self.heard_at_s = now_s
+        before = self.inventory
         self.inventory = {model.name: model for model in beat.inventory if model.loadable}
+        for name in before.keys() & self.inventory.keys():
+            if before[name].load_problem and not self.inventory[name].load_problem:
+                self.forgive(name)
         self._resident = {
             model.name: model
             for model in beat.resident
@@ -116,6 +120,10 @@ class Node:
         """From now on the model counts as leaving."""
         self._pending[model] = _Pending(ModelState.DRAINING, now_s)
 
+    def forgive(self, model: str) -> None:
+        """It may be loaded again: somebody asks for it, or what was wrong has changed."""
+        self._failures.pop(model, None)
+
     def state(self, model: str) -> ModelState:
         if model in self._pending:
             return self._pending[model].state
@@ -147,8 +155,15 @@ class Node:
         )
 
     def _offered(self, model: LocalModel) -> Offer:
-        _, not_before_s = self._failures.get(model.name, (0, 0.0))
-        return Offer(model.name, model.need_mib, self._duration_s(model.name), not_before_s)
+        failures, not_before_s = self._failures.get(model.name, (0, 0.0))
+        return Offer(
+            model.name,
+            model.need_mib,
+            self._duration_s(model.name),
+            not_before_s,
+            failures,
+            model.load_problem or "",
+        )
 
     def _duration_s(self, model: str) -> float:
         guess_s = LOAD_START_S + self.inventory[model].need_mib / LOAD_MIB_PER_S

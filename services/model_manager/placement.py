@@ -1,6 +1,6 @@
 """On which node to load a model. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from services.model_manager.eviction import reload_cost, victims
@@ -23,9 +23,18 @@ def place(
     """The best node for the model now, or None where it cannot fit.
 
     A node with room comes before one that is making room, and that before one that would have
-    to unload something. `wanted` names all models that are waited for: none of them is unloaded.
+    to unload something; all of them before nodes on which the model could not be loaded before.
+    `wanted` names all models that are waited for: none of them is unloaded.
     """
     able = [node for node in nodes if can_take(node, want, now_s)]
+    sound = [node for node in able if not node.offers[want.model].problem]
+    troubled = [node for node in able if node.offers[want.model].problem]
+    return _among(sound, want, wanted, now_s) or _among(troubled, want, wanted, now_s)
+
+
+def _among(
+    able: Sequence[NodeView], want: Wanted, wanted: Collection[str], now_s: float
+) -> Placement | None:
     roomy = [node for node in able if _fits(node, want.model)]
     if roomy:
         return Placement(min(roomy, key=lambda node: _quickest(node, want.model)).name)

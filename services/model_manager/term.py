@@ -1,5 +1,6 @@
 """One term of leadership: what is heard in it, and what is commanded."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import count
@@ -8,6 +9,7 @@ import structlog
 
 from services.model_manager.fleet import Fleet
 from services.model_manager.ledger import OverCommitError
+from services.model_manager.refusal import Refusal, refusals
 from services.model_manager.residency import Command, Load, Unload, decide, ranked
 from services.model_manager.view import View
 from shared.bus import nodes
@@ -20,7 +22,9 @@ from shared.events.models import (
     LocalModel,
     ModelActionRequested,
     ModelDemandChanged,
+    ModelDemandRefused,
     ModelLoadRequested,
+    ModelRefusal,
     ModelStateChanged,
     ModelUnloadRequested,
     NodeHeartbeat,
@@ -28,6 +32,8 @@ from shared.events.models import (
 )
 
 log = structlog.get_logger()
+
+REFUSALS_REPEATED_S = 2.0
 
 
 class Term:
@@ -40,6 +46,8 @@ class Term:
         self._fleet = Fleet()
         self._commands = count(1)
         self._waiting: frozenset[str] = frozenset()
+        self._refused: dict[str, str] = {}
+        self._refused_at_s = -math.inf
 
     def on_heartbeat(self, beat: NodeHeartbeat, entry: Entry, now_s: float) -> None:
         self._fleet.on_heartbeat(beat, entry.milliseconds, now_s)
@@ -73,9 +81,11 @@ class Term:
         """Decide and command."""
         self.must_lead()
         view = self._fleet.view(self._bus.config, now_s)
+        refused = refusals(view, now_s)
         commands = decide(view, now_s)
         ordinals = (f"{command.node}:{self.token}:{next(self._commands)}" for command in commands)
         await self._command(list(zip(commands, ordinals, strict=True)), now_s)
+        await self._tell_refused(refused, now_s)
         self._tell_waiting(view, commands)
 
     def must_lead(self) -> None:
@@ -123,6 +133,18 @@ class Term:
             fence_key=self._lease.fence_key,
             token=self.token,
         )
+
+    async def _tell_refused(self, refused: Sequence[Refusal], now_s: float) -> None:
+        """Tell which models nobody need wait for, when that changed and, while any, repeatedly."""
+        reasons = {refusal.model: refusal.why for refusal in refused}
+        repeat = bool(reasons) and now_s - self._refused_at_s >= REFUSALS_REPEATED_S
+        if reasons == self._refused and not repeat:
+            return
+        for model in reasons.keys() - self._refused.keys():
+            log.warning("model_refused", model=model, why=reasons[model])
+        self._refused, self._refused_at_s = reasons, now_s
+        told = tuple(ModelRefusal(**asdict(refusal)) for refusal in refused)
+        await self._bus.publish(ModelDemandRefused(manager=self.token, refusals=told))
 
     def _tell_waiting(self, view: View, commands: tuple[Command, ...]) -> None:
         """Say once of a model that it is wanted and has no place."""

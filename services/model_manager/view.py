@@ -20,6 +20,10 @@ class Offer:
     load_s: float
     not_before_s: float = 0.0
     """Until then an earlier failure keeps it from being tried again."""
+    failures: int = 0
+    """Of its loads, since the last one that worked."""
+    problem: str = ""
+    """Why the last one failed, as its node says."""
 
 
 @dataclass(frozen=True, slots=True)

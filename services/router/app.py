@@ -15,7 +15,13 @@ from shared.events.inference import (
     InferenceRouted,
     InferenceStopRequested,
 )
-from shared.events.models import ModelDemandChanged, NodeHeartbeat, NodeLost, NodeReturned
+from shared.events.models import (
+    ModelDemandChanged,
+    ModelDemandRefused,
+    NodeHeartbeat,
+    NodeLost,
+    NodeReturned,
+)
 from shared.events.operations import AlertRaised, AlertResolved
 from shared.service import Service
 
@@ -25,6 +31,7 @@ CONSUMES = (
     InferenceCompleted,
     InferenceAttemptFailed,
     NodeHeartbeat,
+    ModelDemandRefused,
 )
 PUBLISHES = (
     InferenceRouted,

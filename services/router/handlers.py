@@ -27,7 +27,7 @@ from shared.events.inference import (
     InferenceCompleted,
     InferenceRequested,
 )
-from shared.events.models import NodeHeartbeat, NodeReturned
+from shared.events.models import ModelDemandRefused, NodeHeartbeat, NodeReturned
 from shared.telemetry import COMPLETED
 
 log = structlog.get_logger()
@@ -86,6 +86,7 @@ class Router:
                 for loop in watch.loops():
                     group.create_task(loop())
                 await self._meet_nodes(term)
+                group.create_task(watch.give_up())
                 for stream, handler in self._streams(term):
                     await self._bus.ensure_group(stream)
                     group.create_task(self._reread(stream, handler))
@@ -159,6 +160,7 @@ class Router:
         keys = self._bus.keys
         handlers = {
             keys.stream(NodeHeartbeat): lambda entries: self._on_heartbeats(term, entries),
+            keys.stream(ModelDemandRefused): lambda entries: self._on_refused(term, entries),
             keys.stream(InferenceCompleted): lambda entries: self._on_completed(term, entries),
             keys.stream(InferenceAttemptFailed): lambda entries: self._on_failed(term, entries),
         }
@@ -170,6 +172,10 @@ class Router:
             if term.hear(beat, entry.milliseconds):
                 log.info("node_returned", node=beat.node)
                 await self._bus.publish(NodeReturned(node=beat.node), ordinal=entry.id)
+
+    async def _on_refused(self, term: Term, entries: Sequence[Entry]) -> None:
+        for message in decoded(ModelDemandRefused, entries[-1:]):
+            term.hear_refusals(message.event.refusals)
 
     async def _on_completed(self, term: Term, entries: Sequence[Entry]) -> None:
         """A hint that slots are free; the flight index has the last word."""

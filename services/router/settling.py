@@ -7,6 +7,7 @@ from time import monotonic
 
 import structlog
 
+from services.router.policy.eligibility import hopeless
 from services.router.policy.failover import (
     LONGEST_BACKOFF_MS,
     RULES,
@@ -118,9 +119,7 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
     final = InferenceFailed(
         request_id=waiting.id,
         reason=FailureReason.DEADLINE,
-        message="no answer before its deadline"
-        if flying
-        else "its deadline came while it waited: give it more time or a higher priority",
+        message="no answer before its deadline" if flying else _overdue(term, waiting),
         attempts=flying.attempt if flying else waiting.attempt,
     )
     await term.records.end(
@@ -131,6 +130,30 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
         attempt=flying.attempt if flying else 0,
         only_waiting=flying is None,
     )
+
+
+async def end_hopeless(term: Term, waiting: Waiting) -> None:
+    """None of its candidates can be had, and none will be: it fails before its deadline."""
+    refused = hopeless(waiting.candidates, term.fleet, term.bus.config)
+    final = InferenceFailed(
+        request_id=waiting.id,
+        reason=refused.reason,
+        message=refused.message,
+        attempts=waiting.attempt,
+        retry_after_s=refused.retry_after_s,
+    )
+    log.info("hopeless", request=waiting.id, why=refused.message)
+    await term.records.end(term.token, final, waiting.priority, only_waiting=True)
+
+
+def _overdue(term: Term, waiting: Waiting) -> str:
+    said = [
+        f"{model} could not be loaded ({problem})"
+        for model in waiting.candidates
+        if (problem := term.fleet.problems(model))
+    ]
+    todo = "; ".join(said) or "give it more time or a higher priority"
+    return f"its deadline came while it waited: {todo}"
 
 
 async def restore_flight(term: Term) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -12,16 +13,19 @@ from services.router.listening import listened_s
 from services.router.policy.backlog import Assignment, Backlog
 from services.router.policy.request import Waiting
 from services.router.policy.throughput import Throughput
-from services.router.policy.view import Fleet, Node
+from services.router.policy.view import Barred, Fleet, Node
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
 from shared.bus.index import Departures
 from shared.bus.requests import RequestRecords
 from shared.events.base import REQUEST_ID
 from shared.events.inference import InferenceRouted
-from shared.events.models import NodeHeartbeat
+from shared.events.models import ModelRefusal, NodeHeartbeat
 
 log = structlog.get_logger()
+
+REFUSALS_FRESH_S = 10.0
+"""Several times as long as the model-manager takes to repeat them."""
 
 
 class StepDownError(Exception):
@@ -56,6 +60,8 @@ class Term:
         self.flying: dict[str, Flying] = {}
         self.heard_s: dict[str, float] = {}
         """When each node's last heartbeat came."""
+        self.refused_s = 0.0
+        """When the model-manager last said what it refuses to load."""
         self._beats_ms: deque[int] = deque(maxlen=1000)
         self._heard = asyncio.Event()
         self.memory_fraction = 0.0
@@ -86,6 +92,17 @@ class Term:
         self._heard.set()
         self.pump()
         return known is not None and not known.alive
+
+    def hear_refusals(self, refused: Iterable[ModelRefusal]) -> None:
+        """Which models are not loaded for now, whoever waits for them."""
+        self.fleet.refuse({one.model: Barred(one.why, one.retry_after_s) for one in refused})
+        self.refused_s = monotonic()
+        self.pump()
+
+    def forget_refusals(self) -> None:
+        """Of a model-manager that repeats them no more."""
+        if monotonic() - self.refused_s > REFUSALS_FRESH_S:
+            self.fleet.refuse({})
 
     async def listened(self, enough_s: float) -> None:
         """Wait until the nodes have been heard for so long, by this leader or before it."""

@@ -24,6 +24,7 @@ DEMAND_S = 0.2
 DEMAND_REPEATED_S = 2.0
 FLIGHT_S = 0.5
 NODES_S = 0.5
+HOPELESS_S = 0.5
 MEMORY_S = 1.0
 TRIM_S = 5.0
 
@@ -48,6 +49,18 @@ class Watch:
             lambda: _every(MEMORY_S, self._memory),
             lambda: _every(TRIM_S, self._trim),
         )
+
+    async def give_up(self) -> None:
+        """End what no node will ever answer. Runs once the nodes were met: one that has not been
+        heard yet may offer what another cannot."""
+        await _every(HOPELESS_S, self._hopeless)
+
+    async def _hopeless(self) -> None:
+        term = self._term
+        term.forget_refusals()
+        ended = term.backlog.give_up(term.clock.now_ms())
+        await asyncio.gather(*[settling.end_hopeless(term, each) for each in ended])
+        term.pump()
 
     async def _deadlines(self) -> None:
         """End what is overdue; dispatch what was held back until now."""

@@ -36,6 +36,27 @@ class ModelDemandChanged(Event):
     demands: tuple[ModelDemand, ...]
 
 
+class ModelRefusal(Value):
+    """A model that nobody will load now, and why."""
+
+    model: Name
+    why: str
+    retry_after_s: Annotated[
+        float | None, Field(description="until it is tried again; absent: only a change helps")
+    ] = None
+
+
+class ModelDemandRefused(Event):
+    """Models that are not loaded whoever waits for them: a full snapshot, the last one counts."""
+
+    type: ClassVar[str] = "model.demand_refused.v1"
+    subject_field: ClassVar[str] = "manager"
+    sampled: ClassVar[bool] = True
+
+    manager: Annotated[str, Field(description="fence token of the model-manager that decided it")]
+    refusals: tuple[ModelRefusal, ...]
+
+
 class ModelLoadRequested(Event):
     """This node's worker shall make the model resident."""
 
@@ -98,6 +119,9 @@ class LocalModel(Value):
     noise: bool = False
     degraded: Annotated[bool, Field(description="rules instead of a model")] = False
     digest: str | None = None
+    load_problem: Annotated[
+        str | None, Field(description="why its last load failed; absent once one worked")
+    ] = None
 
 
 class ResidentModel(Value):
@@ -123,6 +147,10 @@ class NodeHeartbeat(Event):
     inventory: tuple[LocalModel, ...]
     resident: tuple[ResidentModel, ...]
     in_flight: int
+    left_out: dict[Name, str] = Field(
+        default_factory=dict,
+        description="models that are configured and cannot be offered here, and why",
+    )
 
 
 class NodeLost(Event):

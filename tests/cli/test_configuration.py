@@ -125,3 +125,22 @@ async def test_running_services_take_over_what_is_applied(command: Command, tmp_
     assert command.run("apply", write(tmp_path, yaml.safe_dump(mine))).code == 0
 
     await until(lambda: command.run("ask", "hello", "--task", "fresh").out == "hello\n")
+
+
+def test_a_model_s_file_that_is_not_on_this_machine_is_warned_of(
+    nowhere: Command, tmp_path: Path
+) -> None:
+    here = tmp_path / "here.gguf"
+    here.touch()
+    models = {"here": here, "gone": tmp_path / "gone.gguf", "odd": "~nobody-of-that-name/m.gguf"}
+    text = "models:\n" + "".join(
+        f"  {name}: {{engine: llama_cpp, path: '{path}'}}\n" for name, path in models.items()
+    )
+
+    checked = nowhere.run("check", write(tmp_path, text))
+
+    assert checked.code == 0
+    assert ":3:29: warning: " in checked.out
+    assert "gone.gguf is no file on this machine" in checked.out
+    assert "~nobody-of-that-name/m.gguf is no file" in checked.out
+    assert "here.gguf is" not in checked.out

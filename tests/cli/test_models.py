@@ -25,7 +25,7 @@ def test_every_model_is_shown_with_its_node_and_state(command: Command) -> None:
 def test_json_has_what_a_node_offers_and_what_it_holds(command: Command) -> None:
     (node,) = command.run("models", "--json").document
 
-    assert node.keys() == {"node", "models", "resident"}
+    assert node.keys() == {"node", "models", "resident", "left_out"}
     assert node["node"] == "local"
     assert {"name", "engine", "context_tokens", "slots", "need_mib"} < node["models"][0].keys()
     assert {"name", "state", "slots", "in_flight", "idle_s"} < node["resident"][0].keys()
@@ -112,3 +112,14 @@ def test_without_a_living_node_there_is_nothing_to_show(lonely: Command) -> None
     assert "No node is alive." in lonely.run("models").out
     assert lonely.run("models", "--json").document == []
     assert "No node is alive." in lonely.run("models", "load", "m").err
+
+
+def test_a_model_that_is_missing_where_it_is_configured_is_shown_with_the_reason(
+    command: Command,
+) -> None:
+    rows = command.run("models").out.splitlines()
+
+    assert [line.split(maxsplit=4) for line in rows if line.startswith("mislaid")] == [
+        ["mislaid", "local", "left", "out", "/models/mislaid.gguf cannot be read: no such file"]
+    ]
+    assert "mislaid" in command.run("models", "--json").document[0]["left_out"]

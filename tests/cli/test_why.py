@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from tests.fakes.command import Command
-from tests.fakes.plane import Plane
+from tests.fakes.plane import SLOTS, Plane
 from tests.waiting import until
 
 
@@ -111,13 +111,53 @@ async def test_a_running_request_says_where_and_a_cancelled_one_how_far_it_came(
 
 
 async def test_a_waiting_request_says_for_what(command: Command) -> None:
-    request_id = published(command, {"input": "hello", "model": "giant"})
-    await until(lambda: story(command, request_id)["state"] == "waiting")
+    request = {"input": "hello", "model": "hang"}
+    requests = [published(command, request) for _ in range(SLOTS + 1)]
+    await until(lambda: story(command, requests[-1])["state"] == "waiting")
 
+    sentence = story(command, requests[-1])["sentence"]
+    for request_id in requests:
+        cancel(command, request_id)
+
+    assert "as NORMAL for task chat, for a slot of hang (ready on local, " in sentence
+
+
+async def test_a_request_for_a_model_that_does_not_load_says_why_and_ends_before_its_deadline(
+    command: Command,
+) -> None:
+    request_id = published(command, {"input": "hello", "model": "unloadable"})
+
+    what = "for a slot of unloadable (not loaded, offered by local, where its last load failed: "
+    await until(lambda: what + "does not fit" in story(command, request_id)["sentence"])
+    await until(lambda: story(command, request_id)["state"] == "final", timeout_s=40)
     sentence = story(command, request_id)["sentence"]
-    cancel(command, request_id)
+    later = story(command, asked(command, "hello", "--model", "unloadable"))["sentence"]
 
-    assert "as NORMAL for task chat, for a slot of giant (not loaded, offered by local)" in sentence
+    why = "unloadable cannot be had (local: 3 loads failed, the last one so: does not fit)"
+    assert sentence.startswith(f"failed (no_eligible_node): {why}")
+    assert later.startswith(f"rejected (no_eligible_node): {why}")
+    assert "last load failed: does not fit" in command.run("models").out
+
+
+async def test_a_request_for_what_fits_nowhere_or_is_missing_is_refused_with_the_reason(
+    command: Command,
+) -> None:
+    giant = story(command, asked(command, "hello", "--model", "giant"))["sentence"]
+    mislaid = story(command, asked(command, "hello", "--model", "mislaid"))["sentence"]
+
+    needs = "it needs 100000 MiB, and there are 1000 MiB for models"
+    assert giant.startswith(f"rejected (no_eligible_node): giant cannot be had (local: {needs})")
+    file = "/models/mislaid.gguf cannot be read: no such file"
+    assert f"mislaid cannot be had (local: {file})" in mislaid
+
+
+def test_a_chain_passes_over_what_cannot_be_loaded(command: Command) -> None:
+    request_id = asked(command, "the site is down", "--task", "hopeful")
+
+    document = story(command, request_id)
+
+    assert document["outcome"] == "completed"
+    assert document["model"] == "heuristic:tickets"
 
 
 def test_a_request_that_is_unknown_is_said_to_be(command: Command) -> None:

@@ -1,7 +1,7 @@
 """A backend that answers by script, in the worker's own process."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from services.inference_worker.backends.port import (
     BackendError,
@@ -43,6 +43,9 @@ class ScriptedBackend:
             )
             for name in self.names
         ]
+
+    def left_out(self) -> Mapping[str, str]:
+        return {}
 
     async def resident(self) -> Sequence[Resident]:
         return [Resident(name, measured_mib=100) for name in self.loaded]

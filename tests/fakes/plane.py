@@ -4,7 +4,7 @@ Nothing of it is the command's own: `up` has tests of its own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from services.inference_worker.settings import Settings as WorkerSettings
 from shared.bus.configuration import store_configuration
 from shared.bus.history import living_nodes
 from shared.bus.keys import Keys
-from shared.config import Config, NodeConfig, TaskConfig, Timing
+from shared.config import Config, ModelConfig, NodeConfig, TaskConfig, Timing
 from shared.events.models import LocalModel
 from shared.service import Service
 from tests.fakes.backend import ScriptedBackend
@@ -29,6 +29,7 @@ from tests.waiting import until
 LOAD_S = 0.6
 MEMORY_MIB = 1000
 MODELS = ("echo", "slow", "hang", "crash", "heavy", "light", "unloadable", "giant")
+SLOTS = 4
 READY = ("echo", "slow", "hang", "crash")
 
 CONFIG = Config(
@@ -36,7 +37,9 @@ CONFIG = Config(
         **{name: TaskConfig(chain=("echo",)) for name in ("chat", "assess", "report", "summarise")},
         "classify": TaskConfig(chain=("heuristic:tickets",)),
         "risky": TaskConfig(chain=("crash", "heavy")),
+        "hopeful": TaskConfig(chain=("giant", "heuristic:tickets")),
     },
+    models={"mislaid": ModelConfig(engine="llama_cpp", path="/models/mislaid.gguf")},
     nodes={"local": NodeConfig(memory_mib=MEMORY_MIB, discover=False)},
     timing=Timing(
         heartbeat_s=0.5,
@@ -50,7 +53,10 @@ CONFIG = Config(
 
 
 class Engine(ScriptedBackend):
-    """`heavy` takes a while to load, and `giant` never fits."""
+    """`heavy` takes a while to load, `giant` never fits, and `mislaid` is not there."""
+
+    def left_out(self) -> Mapping[str, str]:
+        return {"mislaid": "/models/mislaid.gguf cannot be read: no such file"}
 
     async def models(self) -> list[LocalModel]:
         offered = await super().models()
@@ -68,7 +74,7 @@ class Engine(ScriptedBackend):
 
 
 def worker(**settings: object) -> Service:
-    engine = Engine(MODELS)
+    engine = Engine(MODELS, SLOTS)
     engine.loaded.update(READY)
 
     async def assemble(config: Config, settings: WorkerSettings) -> list[Backend]:

@@ -1,6 +1,6 @@
 """Nodes, models and waiting requests for the router's policy, with everything defaulted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -44,6 +44,7 @@ def node(
     *,
     alive: bool = True,
     settled: bool = True,
+    left_out: Mapping[str, str] | None = None,
 ) -> Node:
     """A node that could serve all of `inventory` and `ready`, and has the latter in memory."""
     profiles = [resident(one) if isinstance(one, str) else one for one in ready]
@@ -58,6 +59,7 @@ def node(
         resident={profile.name: profile for profile in profiles},
         alive=alive,
         settled=settled,
+        left_out=left_out or {},
     )
 
 

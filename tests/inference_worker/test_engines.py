@@ -1,7 +1,7 @@
 """All engines as one: what a change of the configuration, or a broken engine, leaves behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
@@ -125,7 +125,7 @@ async def test_what_a_given_up_engine_says_late_is_not_heard(engines: Engines) -
     before.may_offer.set()
     await asking
 
-    assert (engines.inventory, engines.resident) == ((), ())
+    assert (engines.offers.inventory, engines.resident) == ((), ())
 
 
 async def test_engines_that_are_given_up_are_closed_even_if_the_worker_stops_meanwhile(
@@ -186,3 +186,87 @@ async def test_a_model_that_became_ready_while_its_engine_was_asked_is_not_taken
     await asking
 
     assert engines.ready(MODEL)
+
+
+class Broken(ScriptedBackend):
+    """Loads once it is mended; lacks what it is configured for."""
+
+    problem = "no such file"
+    lacks: Mapping[str, str] = {}
+
+    async def load(self, profile: Profile) -> int | None:
+        if self.problem:
+            raise BackendError(FailureReason.REFUSED, self.problem)
+        return await super().load(profile)
+
+    def left_out(self) -> Mapping[str, str]:
+        return self.lacks
+
+
+def problem(engines: Engines) -> str | None:
+    (local,) = engines.offers.inventory
+    return local.load_problem
+
+
+async def test_a_model_says_why_its_last_load_failed_until_one_works(engines: Engines) -> None:
+    broken = Broken((MODEL,))
+    await engines.use([broken])
+    assert problem(engines) is None
+
+    load(engines)
+    await until(lambda: not engines.resident)
+    await engines.refresh()
+    assert problem(engines) == "no such file"
+
+    broken.problem = ""
+    load(engines)
+    assert problem(engines) == "no such file", "nothing is known yet"
+    await until(lambda: engines.ready(MODEL))
+    assert problem(engines) is None
+
+
+async def test_a_problem_is_said_in_few_words(engines: Engines) -> None:
+    broken = Broken((MODEL,))
+    broken.problem = "long " * 1000
+    await engines.use([broken])
+
+    load(engines)
+    await until(lambda: not engines.resident)
+
+    assert len(problem(engines) or "") == 300
+
+
+async def test_a_changed_configuration_may_have_mended_what_was_wrong(engines: Engines) -> None:
+    await engines.use([Broken((MODEL,))])
+    load(engines)
+    await until(lambda: problem(engines))
+
+    await engines.use([Broken((MODEL,))])
+
+    assert problem(engines) is None
+
+
+async def test_what_one_engine_lacks_another_may_have(engines: Engines) -> None:
+    first, second = Broken(("a",)), Broken(("b",))
+    first.lacks = {"b": "first has no b", "c": "first has no c"}
+    second.lacks = {"a": "second has no a", "c": "second has no c"}
+
+    await engines.use([first, second])
+
+    assert engines.offers.left_out == {"c": "first has no c; second has no c"}
+
+
+async def test_that_a_model_came_to_be_missing_is_news() -> None:
+    told: list[bool] = []
+    engines = Engines(lambda _loaded, _reason, _load_ms: None, lambda: told.append(True))
+    broken = Broken((MODEL,))
+    await engines.use([broken])
+    told.clear()
+
+    await engines.refresh()
+    assert not told
+    broken.lacks = {"c": "it has no c"}
+    await engines.refresh()
+
+    assert told
+    await engines.close()

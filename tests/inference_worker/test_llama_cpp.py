@@ -77,11 +77,15 @@ async def test_a_missing_or_broken_file_is_left_out_and_a_later_one_is_found(
         "folder": configured(tmp_path),
         "late": configured(late),
     }
+    models["nobody"] = configured(Path("~nobody-of-that-name/m.gguf"))
     files = ModelFiles(models, data / "models")
 
     assert await files.inventory() == []
+    assert set(files.problems) == set(models)
+    assert "absent.gguf cannot be read for absent: No such file" in files.problems["absent"]
     late.write_bytes((data / "models" / TINY_FILE).read_bytes())
     assert [model.name for model in await files.inventory()] == ["late"]
+    assert "late" not in files.problems
 
 
 @pytest.mark.parametrize(

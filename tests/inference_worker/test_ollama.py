@@ -16,6 +16,7 @@ from shared.events.inference import FailureReason
 from tests.fakes import ollama as fake
 from tests.fakes.ollama_scheduler import Scheduler
 from tests.fakes.serving import serving
+from tests.servers import free_port
 from tests.waiting import until
 
 SMALL = Profile("small:latest", 2048, 2)
@@ -229,4 +230,25 @@ async def test_another_server_is_not_taken_for_ollama(world: World) -> None:
         await backend.models()
 
     assert refused.value.reason is FailureReason.REFUSED
+    await backend.close()
+
+
+async def test_a_configured_model_that_was_not_pulled_is_said_to_be_missing(world: World) -> None:
+    backend = Ollama(world.url, {"qwen": ModelConfig(engine="ollama", source="qwen3:14b")})
+
+    await backend.models()
+    assert backend.left_out() == {
+        "qwen": f"Ollama at {world.url} has no qwen3:14b; fetch it with: ollama pull qwen3:14b"
+    }
+    await backend.close()
+
+
+async def test_an_ollama_that_is_away_says_nothing_of_its_models() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    backend = Ollama(url, {"qwen": ModelConfig(engine="ollama")})
+
+    with pytest.raises(BackendError):
+        await backend.models()
+
+    assert backend.left_out() == {}
     await backend.close()

@@ -247,3 +247,20 @@ async def test_a_slow_reader_holds_up_nobody_else(world: World) -> None:
     assert isinstance(quick[0], Delta)
     await slow.aclose()
     await until(lambda: world.engine.in_flight == 0)
+
+
+async def test_a_configured_model_that_the_server_does_not_have_is_said_to_be_missing(
+    world: World,
+) -> None:
+    world.engine.models = ("served",)
+    models = {
+        "here": ModelConfig(engine="openai", source="served"),
+        "gone": ModelConfig(engine="openai", source="/weights/gone"),
+        "another's": ModelConfig(engine="ollama"),
+    }
+    backend = OpenAI(world.url, models)
+
+    await backend.models()
+    await backend.close()
+
+    assert backend.left_out() == {"gone": f"{world.url} does not serve /weights/gone"}

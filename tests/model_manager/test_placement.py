@@ -74,3 +74,11 @@ def test_a_wish_for_a_certain_node_is_placed_there_or_nowhere() -> None:
 
     assert placed(roomy, want=Wanted("m", asked=True, node="other")) is None
     assert placed(roomy, want=Wanted("m", asked=True, node="roomy")) == Placement("roomy")
+
+
+def test_a_node_where_a_load_failed_comes_after_all_others_and_before_none() -> None:
+    broken = box("broken", 8_000, offered=offer("m", 6_000, problem="no such file"))
+    full = box("full", 8_000, held("idle", 8_000))
+
+    assert placed(broken, full) == Placement("full", evict=("idle",))
+    assert placed(broken) == Placement("broken")

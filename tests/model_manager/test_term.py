@@ -24,6 +24,7 @@ from shared.events.models import (
     ModelActionRequested,
     ModelDemand,
     ModelDemandChanged,
+    ModelDemandRefused,
     ModelLoadRequested,
     ModelState,
     ModelUnloadRequested,
@@ -78,6 +79,12 @@ class Stage:
     def see(self, node: str, room: bool) -> None:
         reading = sample(ROOMY if room else FULL, name=node)
         self.term.on_sample(reading, Entry("samples", "1-1", {}), monotonic())
+
+    async def refused(self) -> list[list[str]]:
+        """What was told, oldest first."""
+        rows = await self.client.xrange(self.keys.stream(ModelDemandRefused))
+        told = [ModelDemandRefused.model_validate_json(fields[b"data"]) for _, fields in rows]
+        return [[each.model for each in event.refusals] for event in told]
 
     async def commanded(self, kind: type[Any] = ModelLoadRequested) -> list[str]:
         streams = [self.keys.stream(kind, node) for node in NODES]
@@ -150,3 +157,23 @@ async def test_a_leader_that_was_succeeded_without_noticing_is_fenced_by_the_sto
         await stage.term.tick(monotonic())
 
     assert await stage.commanded() == []
+
+
+async def test_what_fits_nowhere_is_told_again_and_again_until_it_does(stage: Stage) -> None:
+    stage.hear()
+    now_s = monotonic()
+    for node in NODES:
+        stage.term.on_sample(sample(device(2_048), name=node), Entry("samples", "1-1", {}), now_s)
+    await stage.term.tick(now_s)
+    await stage.term.tick(now_s + 1)
+    assert await stage.refused() == [["of-left", "of-right"]]
+
+    await stage.term.tick(now_s + 2)
+    stage.see("left", room=True)
+    await stage.term.tick(now_s + 2.5)
+    stage.see("right", room=True)
+    for later_s in (3, 9):
+        await stage.term.tick(now_s + later_s)
+
+    both = ["of-left", "of-right"]
+    assert await stage.refused() == [both, both, ["of-right"], []]

@@ -1,53 +1,11 @@
 """The order of what waits, told by examples."""
 
-from typing import Any
-
 import pytest
 
-from services.router.policy.backlog import Assignment, Backlog
-from services.router.policy.request import Waiting
-from services.router.policy.view import Fleet
-from shared.config.models import Config
 from shared.events.base import Priority
 from shared.events.models import ModelState
 from tests.fakes.world import fleet_of, node, resident, waiting
-
-CONFIG = Config()
-BOUND_MS = {
-    priority: int(bounds.wait_bound_s * 1000) for priority, bounds in CONFIG.priorities.items()
-}
-NOW_MS = 10_000_000
-
-
-def one_slot(*models: str) -> Fleet:
-    """A node with all these models in memory, each with a single slot."""
-    return fleet_of(node("a", ready=[resident(model, slots=1) for model in models]))
-
-
-def backlog_of(fleet: Fleet, *records: Waiting) -> Backlog:
-    backlog = Backlog(fleet, CONFIG)
-    for record in records:
-        backlog.add(record)
-    return backlog
-
-
-def drain(backlog: Backlog, fleet: Fleet, now_ms: int = NOW_MS) -> list[str]:
-    """Everything that can run, each attempt ending before the next begins."""
-    order = []
-    while (assignment := backlog.next_assignment(now_ms)) is not None:
-        order.append(assignment.waiting.id)
-        fleet.end(assignment.waiting.id)
-    return order
-
-
-def just(request: str, *candidates: str, **facts: Any) -> Waiting:
-    """One that came a moment ago."""
-    return waiting(request, *candidates, **({"admitted_ms": NOW_MS} | facts))
-
-
-def taken(assignment: Assignment | None) -> tuple[str, str, str]:
-    assert assignment is not None
-    return assignment.waiting.id, assignment.model, assignment.node
+from tests.router.backlogs import BOUND_MS, NOW_MS, backlog_of, drain, just, one_slot, taken
 
 
 def test_an_assignment_takes_the_request_and_the_slot() -> None:

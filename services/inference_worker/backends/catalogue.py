@@ -1,6 +1,6 @@
 """Under which names the models of an engine are offered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -37,6 +37,10 @@ class Catalogue:
         if source in self._configured:  # that name now means another of the engine's models
             return []
         return [(source, assumed)] if self._is_usable(source) else []
+
+    def missing(self, sources: Collection[str]) -> dict[str, str]:
+        """Configured models whose source is not among these, and that source."""
+        return {name: source for name, source in self._sources.items() if source not in sources}
 
     def source(self, name: str) -> str:
         """The engine's own name for the model that we call `name`."""

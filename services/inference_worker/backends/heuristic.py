@@ -63,6 +63,9 @@ class Heuristic:
             for name in self._rules
         ]
 
+    def left_out(self) -> Mapping[str, str]:
+        return {}
+
     async def resident(self) -> Sequence[Resident]:
         return [Resident(name) for name in self._rules]
 

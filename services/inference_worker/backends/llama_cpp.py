@@ -63,6 +63,9 @@ class LlamaCpp:
         configured = await self._files.inventory()
         return [*configured, TINY_MODEL] if self.offers_tiny else configured
 
+    def left_out(self) -> Mapping[str, str]:
+        return self._files.problems
+
     async def resident(self) -> Sequence[Resident]:
         return [
             Resident(name, running.measured_mib, running.profile.context_tokens)

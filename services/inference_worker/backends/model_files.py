@@ -58,7 +58,8 @@ class ModelFiles:
         }
         self._tiny = folder / TINY_FILE
         self._known: dict[Path, ModelFile] = {}
-        self._problems: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        """What the last inventory left out, and why."""
         self._generating = asyncio.Lock()
 
     async def inventory(self) -> list[LocalModel]:
@@ -68,7 +69,7 @@ class ModelFiles:
         for name, settings in self._settings.items():
             try:
                 found.append(_described(name, settings, await self.examine(name)))
-                self._problems.pop(name, None)
+                self.problems.pop(name, None)
             except BackendError as error:
                 self._warn_once(name, str(error))
         return found
@@ -90,11 +91,10 @@ class ModelFiles:
     async def _read(self, name: str, path: Path) -> ModelFile:
         try:
             file = await asyncio.to_thread(_examined, path, self._known.get(path))
-        except (OSError, NotGgufError) as error:
-            cause = error.strerror if isinstance(error, OSError) else f"the file {error}"
+        except (OSError, RuntimeError, NotGgufError) as error:
             raise BackendError(
                 FailureReason.REFUSED,
-                f"{path} cannot be read for {name}: {cause};"
+                f"{path} cannot be read for {name}: {_cause(error)};"
                 f" correct models.{name}.path, or fetch the file again",
             ) from error
         self._known[path] = file
@@ -118,9 +118,18 @@ class ModelFiles:
                 )
 
     def _warn_once(self, name: str, problem: str) -> None:
-        if self._problems.get(name) != problem:
-            self._problems[name] = problem
+        if self.problems.get(name) != problem:
+            self.problems[name] = problem
             log.warning("model_left_out", model=name, problem=problem)
+
+
+def _cause(error: Exception) -> str:
+    match error:
+        case NotGgufError():
+            return f"the file {error}"
+        case OSError(strerror=str(said)):
+            return said
+    return str(error)
 
 
 def _examined(path: Path, known: ModelFile | None) -> ModelFile:

@@ -66,12 +66,16 @@ class Ollama:
         self._catalogue = Catalogue(self.engine, _tagged(models))
         self._unload_s = unload_s
         self._shown: dict[str, dict[str, Any]] = {}
-        self._left_out: set[str] = set()
+        self._left_out: dict[str, str] = {}
+        self._unreadable: set[str] = set()
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._held: Sequence[Resident] = ()
 
     async def models(self) -> Sequence[LocalModel]:
+        self._left_out = {}
         tags = await self._tags()
+        missing = self._catalogue.missing({tag["name"] for tag in tags})
+        self._left_out = {name: _not_pulled(self.url, each) for name, each in missing.items()}
         answers = await asyncio.gather(*(self._show(tag) for tag in tags), return_exceptions=True)
         found: list[LocalModel] = []
         for tag, shown in zip(tags, answers, strict=True):
@@ -83,6 +87,9 @@ class Ollama:
                 offered = self._catalogue.offered(tag["name"], assumed)
                 found += [_described(*named, tag, shown) for named in offered]
         return found
+
+    def left_out(self) -> Mapping[str, str]:
+        return self._left_out
 
     async def resident(self) -> Sequence[Resident]:
         """While one of our loads runs, the last known answer: Ollama gives none before its end."""
@@ -165,10 +172,7 @@ class Ollama:
         source = self._catalogue.source(profile.model)
         tags = {tag["name"]: tag for tag in await self._tags()}
         if source not in tags:
-            raise BackendError(
-                FailureReason.REFUSED,
-                f"Ollama has no {source}; fetch it with: ollama pull {source}",
-            )
+            raise BackendError(FailureReason.REFUSED, _not_pulled(self.url, source))
         shown = await self._show(tags[source])
         # An empty request loads a model; an encoder takes it at /api/embed only.
         embeds = _assumed(shown) is EMBEDS
@@ -220,9 +224,13 @@ class Ollama:
         return self._shown[digest]
 
     def _leave_out(self, name: str, error: BackendError) -> None:
-        if name not in self._left_out:
-            self._left_out.add(name)
+        if name not in self._unreadable:
+            self._unreadable.add(name)
             log.warning("model_left_out", model=name, problem=str(error))
+
+
+def _not_pulled(url: str, source: str) -> str:
+    return f"Ollama at {url} has no {source}; fetch it with: ollama pull {source}"
 
 
 def _tagged(models: Mapping[str, ModelConfig]) -> dict[str, ModelConfig]:

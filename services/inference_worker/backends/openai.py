@@ -42,10 +42,16 @@ class OpenAI:
         self._http = EngineHttp(url, connect_s=connect_s, api_key=api_key)
         self.url = self._http.url
         self._catalogue = Catalogue(self.engine, models)
+        self._left_out: dict[str, str] = {}
 
     async def models(self) -> Sequence[LocalModel]:
+        self._left_out = {}
         served = await self._served()
         slots = await self._slots(served)
+        missing = self._catalogue.missing({model["id"] for model in served})
+        self._left_out = {
+            name: f"{self.url} does not serve {source}" for name, source in missing.items()
+        }
         return [
             LocalModel(
                 name=name,
@@ -59,6 +65,9 @@ class OpenAI:
             for model in served
             for name, settings in self._offered(model)
         ]
+
+    def left_out(self) -> Mapping[str, str]:
+        return self._left_out
 
     async def resident(self) -> Sequence[Resident]:
         return [

@@ -1,6 +1,6 @@
 """What the worker needs of an engine, whichever it is."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,6 +79,11 @@ class Backend(Protocol):
 
     async def models(self) -> Sequence[LocalModel]:
         """All that this engine could serve; asked every few seconds."""
+        ...
+
+    def left_out(self) -> Mapping[str, str]:
+        """Configured models that the last `models` did not find, by name, and why. Empty while
+        the engine is away: that says nothing of its models."""
         ...
 
     async def resident(self) -> Sequence[Resident]:

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from services.router.policy.lanes import Choice, Lane, Lanes
-from services.router.policy.request import Waiting
+from services.router.policy.request import Route, Waiting
 from services.router.policy.timeline import Entry, Timeline
 from services.router.policy.view import Fleet
 from shared.config.models import Config
@@ -101,6 +101,26 @@ class Backlog:
         expired, self._expired = self._expired, []
         return expired
 
+    def give_up(self, now_ms: int) -> list[Waiting]:
+        """Those whose candidates are all barred. They wait no longer: whoever asks has to end
+        them. Where another candidate is left, a request that waited for a barred one moves on,
+        also to a fallback.
+        """
+        if not self._fleet.barred:
+            return []
+        self._advance(now_ms)
+        given_up: list[Waiting] = []
+        for lane in [lane for lane in self._lanes if self._is_stranded(lane)]:
+            position = self._elsewhere(lane.key.route)
+            for entry in list(lane):
+                waiting = entry.waiting
+                self.remove(waiting.id)
+                if position is None:
+                    given_up.append(waiting)
+                else:
+                    self.add(replace(waiting, position=position))
+        return given_up
+
     def next_assignment(self, now_ms: int) -> Assignment | None:
         """Take the next request out, and take the slot for it. None: nothing that waits can run."""
         self._advance(now_ms)
@@ -139,6 +159,24 @@ class Backlog:
             self._expired.append(head[2].waiting)
         while (entry := self._held.pop_due(now_ms)) is not None:
             self._line_up(entry)
+
+    def _is_stranded(self, lane: Lane) -> bool:
+        route = lane.key.route
+        wanted = route.candidates[route.position]
+        return lane.reach.active is None and wanted in self._fleet.barred
+
+    def _elsewhere(self, route: Route) -> int | None:
+        """The next position that is offered, else one whose node may return, else none."""
+        after = route.position + 1
+        order = (*range(after, len(route.candidates)), *range(after))
+        left = [
+            index
+            for index in order
+            if route.candidates[index] not in self._fleet.barred
+            and route.candidates[index] not in route.too_small
+        ]
+        offered = (index for index in left if route.candidates[index] in self._fleet.offers)
+        return next(offered, left[0] if left else None)
 
     def _line_up(self, entry: Entry) -> None:
         waiting = entry.waiting

@@ -1,6 +1,6 @@
 """Which models may serve a request: a chain's entries, expanded and held against hard rules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from services.router.policy.refusal import Refused
 from services.router.policy.target import Target, is_known
@@ -34,7 +34,7 @@ def eligible(
         return _too_long(input_bytes, max(offer.context_tokens for offer in capable.values()))
     offered = [model for model in fitting if model in fleet.offers]
     if not offered:
-        return _nobody(target, config)
+        return _nobody(target, config, fleet)
     if all(fleet.offers[model].fallback for model in offered):
         return tuple(offered)
     return tuple(model for model in fitting if model in fleet.offers or model in config.models)
@@ -92,11 +92,26 @@ def _too_long(input_bytes: int, largest_tokens: int) -> Refused:
     )
 
 
-def _nobody(target: Target, config: Config) -> Refused:
+def _nobody(target: Target, config: Config, fleet: Fleet) -> Refused:
+    barred = [model for model in fleet.barred if model in target.chain or ANY in target.chain]
+    if barred:
+        return hopeless(barred, fleet, config)
     what = f"a model that does {target.operation} for task {target.task!r}"
     return Refused(
         FailureReason.NO_ELIGIBLE_NODE,
         f"no live node offers {target.chain[0] if target.concrete else what}; "
         "try again once such a node is up",
         retry_after_s=config.timing.node_lost_s,
+    )
+
+
+def hopeless(barred: Iterable[str], fleet: Fleet, config: Config) -> Refused:
+    """The end of a request for which there is no other model than these."""
+    found = {model: fleet.barred[model] for model in barred if model in fleet.barred}
+    said = [f"{model} cannot be had ({each.why})" for model, each in found.items()]
+    pauses_s = [each.retry_after_s for each in found.values() if each.retry_after_s]
+    return Refused(
+        FailureReason.NO_ELIGIBLE_NODE,
+        "; ".join(said),
+        retry_after_s=min(pauses_s, default=config.timing.node_lost_s),
     )

@@ -1,5 +1,6 @@
 """Waiting requests in the order of a point in time, from which any may leave."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Optional
@@ -35,6 +36,10 @@ class Timeline:
 
     def __len__(self) -> int:
         return len(self._items) - self._dead
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Those alive, in no order."""
+        return (entry for _, _, entry in self._items if entry.alive)
 
     def push(self, at_ms: int, entry: Entry) -> None:
         heappush(self._items, (at_ms, entry.order, entry))

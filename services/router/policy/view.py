@@ -1,7 +1,7 @@
 """What the policy sees of the world: the nodes as last heard, and which slots are free."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from services.router.policy.flight import Flight, Slot
 from shared.events.base import Operation
@@ -16,6 +16,8 @@ class Node:
     instance: str
     inventory: Mapping[str, LocalModel]
     resident: Mapping[str, ResidentModel]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Configured models that it cannot offer, and why."""
     alive: bool = True
     settled: bool = True
     """False until a heartbeat of this instance was heard by this leader: it counts as full."""
@@ -27,6 +29,7 @@ class Node:
             instance=beat.instance,
             inventory={model.name: model for model in beat.inventory},
             resident={model.name: model for model in beat.resident},
+            left_out=beat.left_out,
         )
 
     def slots(self, model: str) -> int:
@@ -63,6 +66,14 @@ class Offer:
         return self.degraded or tokens <= self.context_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Why no request need wait for a model, and after how long it may be otherwise."""
+
+    why: str
+    retry_after_s: float | None = None
+
+
 class Fleet:
     """All nodes, and the slots that the leader's own attempts leave free on them."""
 
@@ -70,7 +81,9 @@ class Fleet:
         self.nodes: dict[str, Node] = {}
         """By name; a lost node stays, so that its models remain known."""
         self.offers: dict[str, Offer] = {}
-        """By model."""
+        """By model; what is barred is not offered."""
+        self.barred: dict[str, Barred] = {}
+        """By model: refused by the model-manager, or missing wherever it is configured."""
         self.offers_version = 0
         """Counts up whenever `offers` changes."""
         self.known: frozenset[str] = frozenset()
@@ -78,6 +91,7 @@ class Fleet:
         self.resident: frozenset[str] = frozenset()
         """Models that some node could run without a load."""
         self.flight = Flight()
+        self._refused: Mapping[str, Barred] = {}
         self._free: dict[str, dict[str, int]] = {}
 
     def put(self, node: Node) -> None:
@@ -86,7 +100,7 @@ class Fleet:
         self.nodes[node.name] = node
         for model in node.inventory.keys() | (before.inventory.keys() if before else ()):
             self._count(Slot(node.name, model))
-        if before is None or (before.alive, before.inventory) != (node.alive, node.inventory):
+        if before is None or _offering(before) != _offering(node):
             self._list_offers()
         self.resident = frozenset(
             model for one in self.nodes.values() for model in one.inventory if one.slots(model)
@@ -97,6 +111,23 @@ class Fleet:
         node = self.nodes.get(name)
         if node is not None:
             self.put(replace(node, alive=False))
+
+    def refuse(self, refused: Mapping[str, Barred]) -> None:
+        """All that the model-manager will not load now."""
+        if refused != self._refused:
+            self._refused = refused
+            self._list_offers()
+
+    def problems(self, model: str) -> str:
+        """What keeps the model from being loaded, as far as anybody said; "" where nobody did."""
+        if model in self.barred:
+            return self.barred[model].why
+        said = [
+            f"{node.name}: {local.load_problem}"
+            for node in self.nodes.values()
+            if node.alive and (local := node.inventory.get(model)) and local.load_problem
+        ]
+        return "; ".join(said)
 
     def start(self, request: str, node: str, model: str) -> None:
         """An attempt uses a slot, also beyond those that the node has: a successor's view lags."""
@@ -142,9 +173,25 @@ class Fleet:
             if node.alive:
                 for model in node.inventory.values():
                     found.setdefault(model.name, []).append(model)
-        self.offers = {name: _combine(models) for name, models in found.items()}
+        self.offers = {
+            name: _combine(models) for name, models in found.items() if name not in self._refused
+        }
         self.offers_version += 1
         self.known = frozenset().union(*(node.inventory for node in self.nodes.values()))
+        self.barred = {**self._left_out(), **self._refused}
+
+    def _left_out(self) -> dict[str, Barred]:
+        """What some living node is configured for and does not have, and no node is known to."""
+        reasons: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            for model, why in node.left_out.items() if node.alive else ():
+                if model not in self.known:
+                    reasons.setdefault(model, []).append(f"{node.name}: {why}")
+        return {model: Barred("; ".join(said)) for model, said in reasons.items()}
+
+
+def _offering(node: Node) -> tuple[object, ...]:
+    return node.alive, node.inventory, node.left_out
 
 
 def _combine(models: list[LocalModel]) -> Offer:
