@@ -3,18 +3,26 @@
 Unknown fields are allowed everywhere but in `roundhouse`: they are handed on to the engine.
 """
 
-from typing import Annotated, Any, Literal, Required
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, with_config
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
 
 from services.gateway.hints import Hints
+from services.gateway.messages import Messages, ToolChoice, Tools
+from shared.events.inference import MOST_TOKENS
 
 MAX_INPUTS = 2048
 """Texts that one embedding request may carry."""
 
+MAX_TEMPERATURE = 100
+"""Far above OpenAI's 2, which engines exceed with samplers that OpenAI does not have."""
+
+MAX_STOPS = 16
+
 Count = Annotated[int, Field(gt=0)]
+Tokens = Annotated[int, Field(gt=0, le=MOST_TOKENS)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class Body(BaseModel):
@@ -34,16 +42,25 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class Generation(Body):
+class Limit(BaseModel):
+    """Of an answer's length, wherever it is given."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    max_tokens: Tokens | None = None
+
+
+class Generation(Limit, Body):
     """What chat and completion have in common."""
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Annotated[float, Field(ge=0)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
     n: Annotated[int | None, Field(description="Only 1")] = None
 
     @field_validator("n", "best_of", check_fields=False)
@@ -56,17 +73,13 @@ class Generation(Body):
         return count
 
 
-@with_config(ConfigDict(extra="allow"))
-class Message(TypedDict, total=False):
-    role: Required[Annotated[str, Field(min_length=1)]]
-    content: str | list[dict[str, Any]] | None
-
-
 class ChatBody(Generation):
     """Body of `POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Count | None = None
+    messages: Messages
+    max_completion_tokens: Tokens | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
 
 
 class CompletionBody(Generation):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from services.gateway.bodies import Body, ChatBody, CompletionBody, EmbeddingBody, Generation
+from services.gateway.bodies import Body, ChatBody, CompletionBody, EmbeddingBody, Generation, Limit
 from services.gateway.errors import ApiError, refusal
 from services.gateway.exchange import Submission
 from services.gateway.hints import Hints, hints_in_headers, merged
@@ -88,7 +88,8 @@ def parse_request(headers: Headers, raw: bytes) -> Call:
     """A call of `POST /v1/requests`: the data of an `inference.requested`. Raises `ApiError`."""
     given = parse_object(raw)
     event = checked(InferenceRequested, given)
-    content, model, max_tokens = event.input, event.model, event.max_tokens
+    content, model = event.input, event.model
+    max_tokens = checked(Limit, {"max_tokens": event.max_tokens}).max_tokens
     hints = _hints_of(event)
     operation = event.operation or _operation_of(content)
     if isinstance(content, dict) and operation is not None:

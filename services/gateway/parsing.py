@@ -41,17 +41,26 @@ def checked(
         return model.model_validate(given)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-    path = _path(problems[0], given)
+    path = _deepest([_path(problem, given) for problem in problems])
     reasons = dict.fromkeys(each["msg"] for each in problems if _path(each, given) == path)
     param = ".".join(filter(None, (within, *(names.get(step, step) for step in path))))
     raise ApiError(400, f"{param}: {', or: '.join(reasons)}.", code="invalid_request", param=param)
 
 
+def _deepest(paths: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Of the first problem; where a union is concerned, in the member that the value came closest
+    to being."""
+    first = paths[0]
+    return max((path for path in paths if path[: len(first)] == first), key=len)
+
+
 def _path(problem: ErrorDetails, given: Any) -> Sequence[str]:
     """Where the problem is, without the names that pydantic gives to the members of a union."""
     path: list[str] = []
+    *_, last = problem["loc"]
+    missing = last if problem["type"] == "missing" else None
     for step in problem["loc"]:
-        if isinstance(given, dict) and (step in given or problem["type"] == "missing"):
+        if isinstance(given, dict) and (step in given or step is missing):
             given = given.get(step)
         elif isinstance(given, list) and isinstance(step, int):
             given = given[step]

@@ -11,7 +11,7 @@ from shared.bus.envelope import Entry
 from shared.bus.ids import new_traceparent
 from shared.bus.records import MAX_VALUE_LENGTH
 from shared.events.base import REQUEST_ID, Operation, Priority, ReplyMode
-from shared.events.inference import MAX_REPLY_NAME_LENGTH, InferenceRequested
+from shared.events.inference import MAX_REPLY_NAME_LENGTH, MOST_TOKENS, InferenceRequested
 
 Kind = TypeVar("Kind", Operation, Priority, ReplyMode)
 
@@ -90,7 +90,7 @@ def _incoming(entry: Entry, request_id: str, replyto: str) -> Incoming:
         operation=_either(Operation, entry.text("operation")) or data.operation,
         priority=_either(Priority, entry.text("priority")) or data.priority,
         deadline_ms=_number(entry, "deadlinems") or data.deadline_ms,
-        max_tokens=_number(entry, "maxtokens") or data.max_tokens,
+        max_tokens=_bounded(_number(entry, "maxtokens") or data.max_tokens),
         input_bytes=_number(entry, "inputbytes") or len(entry.data),
     )
     return Incoming(
@@ -129,6 +129,12 @@ def _number(entry: Entry, name: str) -> int | None:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**53:
         raise ValueError(f"{name} is {text!r}; it must be a positive whole number")
     return int(text)
+
+
+def _bounded(max_tokens: int | None) -> int | None:
+    if max_tokens is not None and max_tokens > MOST_TOKENS:
+        raise ValueError(f"max_tokens is {max_tokens:.3g}; it must be at most {MOST_TOKENS}")
+    return max_tokens
 
 
 def _short(text: str, name: str, limit: int = MAX_VALUE_LENGTH) -> str:

@@ -9,6 +9,9 @@ from shared.events.base import Event, Name, Operation, Priority, RequestId, Valu
 
 MAX_REPLY_NAME_LENGTH = 48
 
+MOST_TOKENS = 2**31 - 1
+"""That an answer may be limited to: engines count in 32 bits."""
+
 
 class FailureReason(StrEnum):
     """Why an attempt or a request ended without an answer. The gateway maps it to a status."""

@@ -86,14 +86,18 @@ def test_a_lack_of_memory_is_told_apart_from_a_crash(text: str) -> None:
     ("status", "reason"),
     [
         (400, Reason.BAD_INPUT),
+        (307, Reason.REFUSED),
         (401, Reason.REFUSED),
+        (402, Reason.REFUSED),
         (403, Reason.REFUSED),
         (404, Reason.REFUSED),
+        (405, Reason.REFUSED),
         (408, Reason.TIMED_OUT),
+        (409, Reason.REFUSED),
         (413, Reason.BAD_INPUT),
         (422, Reason.BAD_INPUT),
         (429, Reason.REFUSED),
-        (500, Reason.CRASHED),
+        (500, Reason.REFUSED),
         (501, Reason.BAD_INPUT),
         (502, Reason.CRASHED),
         (503, Reason.REFUSED),
@@ -138,3 +142,75 @@ def test_an_error_without_details_is_still_an_error(text: str) -> None:
 
 def test_a_long_message_is_cut() -> None:
     assert len(str(failure("x" * 10_000, 500))) < LONGEST_MESSAGE + 100
+
+
+BAD_INPUT = {
+    "llama.cpp, image": (
+        "image input is not supported - hint: if this is unexpected, you may need to provide the"
+        " mmproj"
+    ),
+    "llama.cpp, audio": "audio input is not supported - hint: ...",
+    "llama.cpp, role": (
+        "Failed to parse messages: [json.exception.type_error.302] type must be string,"
+        " but is number"
+    ),
+    "llama.cpp, tools": 'Failed to parse tools: Missing tool type: "x"; tools = [\n  "x"\n]',
+    "Ollama, template": (
+        'template: :108:130: executing "" at <index $prop.Type 0>: error calling index: reflect:'
+        " slice index out of range"
+    ),
+    "Ollama, image": "failed to process inputs: this model is missing data required for image"
+    " input",
+    "Ollama, broken image": "Failed to create new sequence: failed to process inputs: image:"
+    " unknown format",
+}
+
+
+@pytest.mark.parametrize("said", BAD_INPUT.values(), ids=BAD_INPUT)
+def test_an_input_that_an_engine_fails_on_is_the_callers_whatever_the_status(said: str) -> None:
+    for error in (said, {"code": 500, "message": said, "type": "server_error"}):
+        assert failure(json.dumps({"error": error}), 500).reason is Reason.BAD_INPUT
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            'Failed to parse messages: Missing \'role\' in message: {"content":"out of memory"}',
+            "Failed to parse messages: Missing 'role' in message",
+        ),
+        (
+            "Failed to parse tools: Expected 'tools' to be an array, got \"GGML out of memory\"",
+            "Failed to parse tools: Expected 'tools' to be an array",
+        ),
+        (
+            'Failed to parse tools: key \'name\' not found; tools = [{"x": "out of memory"}]',
+            "Failed to parse tools: key 'name' not found",
+        ),
+    ],
+)
+def test_what_llama_cpp_repeats_of_messages_and_tools_is_not_taken_for_the_error(
+    said: str, shown: str
+) -> None:
+    error = failure(json.dumps({"error": {"code": 500, "message": said}}), 500)
+
+    assert error.reason is Reason.BAD_INPUT
+    assert str(error) == f"the engine answered 500: {shown}"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"error":"a reason that nobody has seen before"}', Reason.REFUSED),
+        ('{"error":"llama runner process has terminated: exit status 2"}', Reason.CRASHED),
+        ('{"error":"error loading model: tensor not found"}', Reason.CRASHED),
+        ('{"error":{"message":"EngineCore encountered an issue","code":500}}', Reason.CRASHED),
+        ('{"error":{"message":"Compute error.","code":500}}', Reason.CRASHED),
+        ("Internal Server Error", Reason.CRASHED),
+        ("{}", Reason.CRASHED),
+    ],
+)
+def test_an_engine_that_is_there_to_say_that_it_failed_has_not_crashed_unless_it_says_so(
+    text: str, reason: Reason
+) -> None:
+    assert failure(text, 500).reason is reason

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import psutil
 import pytest
@@ -221,3 +222,28 @@ async def test_the_engines_log_holds_no_prompt(backend: LlamaCpp, data: Path) ->
     logs = list((data / "logs").glob("*tiny*.log"))
     assert logs
     assert not any("secret" in log.read_text() for log in logs)
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"messages": [{"role": "user", "content": [IMAGE]}]}, id="an image"),
+        pytest.param({"messages": [{"role": 7, "content": "hi"}]}, id="a role"),
+        pytest.param({"tools": ["x"]}, id="tools"),
+        pytest.param({"tools": [{"type": "function", "function": {}}]}, id="a tool's name"),
+    ],
+)
+async def test_an_input_that_it_answers_500_to_is_the_callers_fault_all_the_same(
+    backend: LlamaCpp, wrong: dict[str, Any]
+) -> None:
+    await backend.load(SMALL)
+    body = {"messages": [{"role": "user", "content": "hi"}], **wrong}
+
+    with pytest.raises(BackendError) as refused:
+        async for _ in backend.stream(Call(SMALL, Operation.CHAT, body, 4)):
+            pass
+
+    assert refused.value.reason is FailureReason.BAD_INPUT

@@ -94,7 +94,7 @@ async def test_embeddings_come_back_in_the_order_of_their_inputs(world: World) -
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("http500", FailureReason.CRASHED),
+        ("http500", FailureReason.REFUSED),
         ("busy", FailureReason.REFUSED),
         ("oom", FailureReason.OUT_OF_MEMORY),
         ("crash", FailureReason.CRASHED),

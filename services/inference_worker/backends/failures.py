@@ -37,11 +37,39 @@ TOKENS_NEEDED = (
 )
 """Where the needed tokens are said; where a pattern has two groups, they add up."""
 
+INPUT_WORDS = re.compile(
+    r"^failed to parse (messages|tools|tool_choice|response_format|json_schema|grammar)\b"
+    r"|(image|audio|video) input is not supported|missing data required for image input"
+    r"|image: unknown format|failed to process inputs|failed to load image|invalid image"
+    r"|^template: |chat template|jinja|failed to (create|initialize|parse) .{0,20}grammar"
+    r"|invalid json schema|does not support (tools|thinking|images?|chat|generate|insert)",
+    re.IGNORECASE,
+)
+"""Of engines that answer 500 to an input that they cannot take, and would do so for ever:
+llama.cpp for images, messages and tools, Ollama for images and what its templates make of tools."""
+
+ECHO = re.compile(
+    r"(?<=^failed to parse )(.*?)(: [{\"]|, got |; tools = ).*", re.DOTALL | re.IGNORECASE
+)
+"""Where llama.cpp begins to repeat the request."""
+
+UNEXPLAINED = "an error that it did not explain"
+
+ENGINE_WORDS = re.compile(
+    r"runner|terminated|unexpectedly|exit status|exited|crash|died|dead\b|panic|cuda|ggml|hip error"
+    r"|metal|vulkan|compute error|connection (refused|reset)|\bEOF\b|EngineCore|error loading",
+    re.IGNORECASE,
+)
+"""Of an engine that is broken, or a part of it, though something still answers for it."""
+
 BY_STATUS = {
     401: FailureReason.REFUSED,
+    402: FailureReason.REFUSED,
     403: FailureReason.REFUSED,
     404: FailureReason.REFUSED,
+    405: FailureReason.REFUSED,
     408: FailureReason.TIMED_OUT,
+    409: FailureReason.REFUSED,
     429: FailureReason.REFUSED,
     501: FailureReason.BAD_INPUT,
     503: FailureReason.REFUSED,
@@ -56,8 +84,7 @@ def failure(text: str, status: int | None = None) -> BackendError:
     """The error that an engine's answer amounts to. `text` is the body, or a line of a stream;
     without a status, the one that the text itself names, or else a crash."""
     details = _parsed(text)
-    if status is None:
-        status = _stated_code(details)
+    stated = status or _stated_code(details)
     message = _message(details, text)
     shown = message[:LONGEST_MESSAGE]
     if CONTEXT_WORDS.search(message):
@@ -65,14 +92,28 @@ def failure(text: str, status: int | None = None) -> BackendError:
         return BackendError(FailureReason.CONTEXT_EXCEEDED, shown, tokens_needed=needed)
     if MEMORY_WORDS.search(message):
         return BackendError(FailureReason.OUT_OF_MEMORY, shown)
-    said = f"the engine answered {status}" if status else "the engine said"
-    return BackendError(_reason(status), f"{said}: {shown}{HINTS.get(status or 0, '')}")
+    said = f"the engine answered {stated}" if stated else "the engine said"
+    reason = _by_words(message) if status == 500 and details else None
+    reason = reason or _by_status(stated)
+    return BackendError(reason, f"{said}: {shown}{HINTS.get(stated or 0, '')}")
 
 
-def _reason(status: int | None) -> FailureReason:
+def _by_words(message: str) -> FailureReason | None:
+    """What an engine means that answers, well-formed, that it failed: it is there, though
+    perhaps not all of it. None where its words do not tell."""
+    if INPUT_WORDS.search(message):
+        return FailureReason.BAD_INPUT
+    if ENGINE_WORDS.search(message) or message == UNEXPLAINED:
+        return None
+    return FailureReason.REFUSED
+
+
+def _by_status(status: int | None) -> FailureReason:
+    if status in BY_STATUS:
+        return BY_STATUS[status]
     if status is None or status >= 500:
-        return BY_STATUS.get(status or 0, FailureReason.CRASHED)
-    return BY_STATUS.get(status, FailureReason.BAD_INPUT)
+        return FailureReason.CRASHED
+    return FailureReason.BAD_INPUT if status >= 400 else FailureReason.REFUSED
 
 
 def _parsed(text: str) -> Any:
@@ -93,6 +134,10 @@ def _stated_code(details: Any) -> int | None:
 
 def _message(details: Any, text: str) -> str:
     """The engine's sentence alone: around it, some engines repeat the request."""
+    return ECHO.sub(r"\1", _sentence(details, text))
+
+
+def _sentence(details: Any, text: str) -> str:
     match details:
         case {"error": {"message": str(message)}} | {"error": str(message)}:
             return message
@@ -102,7 +147,7 @@ def _message(details: Any, text: str) -> str:
             return "; ".join(str(item.get("msg")) for item in problems if isinstance(item, dict))
         case None:
             return text.strip()
-    return "an error that it did not explain"
+    return UNEXPLAINED
 
 
 def _tokens_needed(message: str) -> int | None:

@@ -218,9 +218,11 @@ def _message(message: dict[str, Any], called: dict[str, str]) -> dict[str, Any]:
         translated["thinking"] = message["reasoning_content"]
     if message.get("tool_calls"):
         translated["tool_calls"] = [_call(call, called) for call in message["tool_calls"]]
-    if message.get("tool_call_id"):
-        translated["tool_call_id"] = message["tool_call_id"]
-        translated["tool_name"] = message.get("name") or called.get(message["tool_call_id"], "")
+    if identity := message.get("tool_call_id"):
+        if not isinstance(identity, str):
+            raise _bad_input("a message's tool_call_id must be text")
+        translated["tool_call_id"] = identity
+        translated["tool_name"] = message.get("name") or called.get(identity, "")
     return translated
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.inference_worker.backends.port import BackendError, Call
-from shared.events.inference import FailureReason
+from shared.events.inference import MOST_TOKENS, FailureReason
 
 UNSUPPORTED = ("logprobs", "top_logprobs", "echo", "audio")
 """Parameters whose answers do not fit a stream of text. Refused: ignoring them would be a lie."""
@@ -30,11 +30,19 @@ def require_one_answer(body: dict[str, Any]) -> None:
 
 
 def token_limit(call: Call) -> int | None:
-    """The most tokens to generate: the lowest of all limits given, None where there is none."""
-    given = (
-        call.max_tokens,
-        call.input.get("max_completion_tokens"),
-        call.input.get("max_tokens"),
-    )
-    limits = [limit for limit in given if isinstance(limit, int)]
-    return min(limits) if limits else None
+    """The most tokens to generate: the lowest of all limits given, None where there is none.
+
+    Raise `BAD_INPUT` for what is no limit: engines take a negative one for none at all.
+    """
+    limits = [] if call.max_tokens is None else [call.max_tokens]
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = call.input.get(name)
+        if limit is None:
+            continue
+        if type(limit) is not int or not 0 < limit <= MOST_TOKENS:
+            raise BackendError(
+                FailureReason.BAD_INPUT,
+                f"{name} must be a whole number from 1 to {MOST_TOKENS}",
+            )
+        limits.append(limit)
+    return min(limits, default=None)
