@@ -16,6 +16,10 @@ STALL_S = 60.0
 _UPGRADE = re.compile(rb"(?i)\r\nupgrade:")
 
 
+class _HeadTooLongError(Exception):
+    """Ends the parsing of a request that was refused."""
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes connections whose request line and headers are too long or too slow to come, and
     those whose peer reads nothing for a minute while an answer is waiting for it."""
@@ -23,6 +27,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
+        self._packet_bytes = 0
         self._in_head = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -39,6 +44,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._between_requests():
             self._expect_head()
+        self._packet_bytes = len(data)
         if self._in_head:
             self._head_bytes += len(data)
             data = _without_upgrade(data)
@@ -51,6 +57,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._expect_head()
 
     def on_headers_complete(self) -> None:
+        # Only what came in many or large packets can be too long; the others are not counted.
+        if self._head_bytes + self._packet_bytes > HEAD_BYTES and self._head_length() > HEAD_BYTES:
+            self._refuse_head()
+            raise _HeadTooLongError
         self._head_is_here()
         super().on_headers_complete()
 
@@ -61,6 +71,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._peer_reads()
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Also what follows `_HeadTooLongError`, whose answer has been given."""
+        if not self.transport.is_closing():
+            self._refuse(b"400 Bad Request", ApiError(400, msg))
+
+    def _head_length(self) -> int:
+        """Bytes of the request line and the headers that were parsed, about as they came."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _between_requests(self) -> bool:
         return not self._in_head and self.cycle is not None and self.cycle.response_complete
@@ -85,14 +104,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stall_timer = None
 
     def _refuse_head(self) -> None:
-        if self.transport.is_closing():
-            return
-        error = ApiError(431, f"The headers are longer than {HEAD_BYTES} bytes.")
+        if not self.transport.is_closing():
+            error = ApiError(431, f"The headers are longer than {HEAD_BYTES} bytes.")
+            self._refuse(b"431 Request Header Fields Too Large", error)
+
+    def _refuse(self, status: bytes, error: ApiError) -> None:
         body = error.body()
         self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nserver: roundhouse\r\n"
+            b"HTTP/1.1 %b\r\nserver: roundhouse\r\n"
             b"content-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+            b"content-length: %d\r\n\r\n%b" % (status, len(body), body)
         )
         self.transport.close()
 

@@ -159,6 +159,47 @@ async def test_endless_headers_are_refused(served: Served) -> None:
         assert '"error"' in await client.rest()
 
 
+LONG_HEAD = "GET / HTTP/1.1\r\nHost: localhost\r\n" + "".join(
+    f"X-{number}: {'x' * 1000}\r\n" for number in range(100)
+)
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["", f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"],
+    ids=["alone", "behind another request"],
+)
+async def test_too_many_headers_are_refused_though_they_come_in_one_packet(
+    served: Served, before: str
+) -> None:
+    async with connection(served) as client:
+        client.say(f"{before}{LONG_HEAD}\r\n")
+
+        answer = await client.rest()
+
+    assert "HTTP/1.1 431 Request Header Fields Too Large\r\n" in answer
+    assert '"The headers are longer than 65536 bytes."' in answer
+
+
+async def test_a_short_head_before_a_long_body_is_no_long_head(served: Served) -> None:
+    served.exchange.on_submit = answering(served.exchange, "Hi")
+    question = {"messages": [{"role": "user", "content": "x" * 200_000}]}
+    async with connection(served) as client:
+        client.post(json.dumps(question), Connection="close")
+
+        assert (await client.rest()).startswith("HTTP/1.1 200 OK")
+
+
+async def test_what_is_no_http_is_refused_as_any_other_mistake_is(served: Served) -> None:
+    async with connection(served) as client:
+        client.say("what is this?\r\n\r\n")
+
+        answer = await client.rest()
+
+    assert answer.startswith("HTTP/1.1 400 Bad Request\r\nserver: roundhouse\r\n")
+    assert json.loads(answer.partition("\r\n\r\n")[2])["error"]["type"] == "invalid_request_error"
+
+
 @pytest.mark.parametrize(
     "said",
     ["", "GET / HT", "\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\n"],
