@@ -1,7 +1,7 @@
 """Reading an entry of the inbox, whoever wrote it: attributes first, then what `data` says."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -67,7 +67,7 @@ def read(entry: Entry) -> Incoming | Unreadable:
         why = "its id may have 64 letters, digits and ._:- and must begin with a letter or digit"
         return Unreadable(entry.id, why, replyto if len(replyto) <= MAX_REPLY_NAME_LENGTH else "")
     if len(entry.data) > MAX_BODY_BYTES:
-        return Unreadable(request_id, f"its body is larger than {MAX_BODY_BYTES} bytes", replyto)
+        return _too_large(request_id, replyto)
     if len(replyto) > MAX_REPLY_NAME_LENGTH:
         why = f"replyto is longer than {MAX_REPLY_NAME_LENGTH} characters"
         return Unreadable(request_id, why)
@@ -81,6 +81,17 @@ def read(entry: Entry) -> Incoming | Unreadable:
         return Unreadable(request_id, str(error), replyto)
 
 
+def measured(incoming: Incoming, body_bytes: int) -> Incoming | Unreadable:
+    """The same with the size of the body that it refers to, which is not in its entry."""
+    if body_bytes > MAX_BODY_BYTES:
+        return _too_large(incoming.request_id, incoming.replyto)
+    return replace(incoming, attributes=replace(incoming.attributes, input_bytes=body_bytes))
+
+
+def _too_large(request_id: str, replyto: str) -> Unreadable:
+    return Unreadable(request_id, f"its body is larger than {MAX_BODY_BYTES} bytes", replyto)
+
+
 def _incoming(entry: Entry, request_id: str, replyto: str) -> Incoming:
     complete = all(entry.text(name) for name in ("type", "operation", "inputbytes"))
     data = InferenceRequested(input="") if complete else _parsed(entry)
@@ -91,7 +102,7 @@ def _incoming(entry: Entry, request_id: str, replyto: str) -> Incoming:
         priority=_either(Priority, entry.text("priority")) or data.priority,
         deadline_ms=_number(entry, "deadlinems") or data.deadline_ms,
         max_tokens=_bounded(_number(entry, "maxtokens") or data.max_tokens),
-        input_bytes=_number(entry, "inputbytes") or len(entry.data),
+        input_bytes=len(entry.data),
     )
     return Incoming(
         request_id=request_id,
@@ -100,7 +111,7 @@ def _incoming(entry: Entry, request_id: str, replyto: str) -> Incoming:
         replyto=replyto,
         replymode=_either(ReplyMode, entry.text("replymode")) or ReplyMode.FINAL,
         traceparent=_short(entry.text("traceparent"), "traceparent") or new_traceparent(),
-        dataref=_short(entry.text("dataref"), "dataref"),
+        dataref=_short(entry.text("dataref"), "dataref", MAX_NAME_LENGTH),
     )
 
 

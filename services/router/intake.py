@@ -10,6 +10,7 @@ from services.router.policy.admission import Admitted, Load, admit
 from services.router.policy.refusal import Refused
 from services.router.policy.request import Waiting
 from services.router.term import Term
+from shared.bus import blobs
 from shared.bus.envelope import Entry, decode
 from shared.bus.records import Admission
 from shared.bus.writer import ScriptError
@@ -80,6 +81,9 @@ async def end_cancelled(term: Term, request_id: str, reason: str) -> None:
 async def _take_in_one(term: Term, entry: Entry, arriving: Arriving) -> None:
     incoming = inbox.read(entry)
     try:
+        if isinstance(incoming, inbox.Incoming) and incoming.dataref:
+            body_bytes = await blobs.size_bytes(term.bus.writer, term.bus.keys, incoming.dataref)
+            incoming = inbox.measured(incoming, body_bytes)
         if isinstance(incoming, inbox.Unreadable):
             await _refuse_unreadable(term, entry, incoming)
         else:

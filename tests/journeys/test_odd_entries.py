@@ -29,12 +29,14 @@ MANY = {f"field{number}": "x" for number in range(4100)}
         {"data": HELLO, "deadlinems": "-1"},
         {"data": HELLO, "replyto": "a" * 49},
         {"data": HELLO, "replyto": "not-a-stream"},
+        {"dataref": "not-a-body"},
         {**MANY, "data": HELLO},
         {**MANY, "id": "order/18", "data": HELLO},
     ],
     ids=[
         *("slash", "long id", "space", "id of bytes", "data of bytes", "list", "no data"),
         *("unknown priority", "negative deadline", "long replyto", "replyto a string"),
+        "body a list",
         *("many fields", "many fields and a slash"),
     ],
 )
@@ -42,6 +44,7 @@ async def test_an_odd_entry_is_a_dead_letter_and_the_next_request_is_answered(
     stage: Stage, fields: dict[str, str | bytes]
 ) -> None:
     await stage.client.set("rh:reply:not-a-stream", "a string")
+    await stage.client.rpush("rh:blob:not-a-body", "a list")
     await stage.router()
     await stage.worker("n1")
 
@@ -77,3 +80,16 @@ async def test_an_unreadable_request_with_a_readable_id_is_also_refused(stage: S
     await until(lambda: stage.client.xlen(rejected))
     [refusal] = await checker.said(stage.client, rejected)
     assert (refusal["subject"], refusal["data"]["reason"]) == ("fine-id", "invalid")
+
+
+@pytest.mark.parametrize("letters", [100_000, 300_000], ids=["in its entry", "elsewhere"])
+async def test_a_body_is_measured_whatever_its_producer_says_of_it(
+    stage: Stage, letters: int
+) -> None:
+    await stage.router()
+    await stage.worker("n1")
+
+    end = await stage.asker.answer("x" * letters, inputbytes=1)
+
+    assert (end.outcome, end.data["reason"]) == ("rejected", "context_exceeded")
+    assert "shorten it" in end.data["message"]

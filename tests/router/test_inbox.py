@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.router.inbox import Incoming, Unreadable, read
+from services.router.inbox import MAX_BODY_BYTES, Incoming, Unreadable, measured, read
 from shared.bus.envelope import Entry
 from shared.events.inference import MOST_TOKENS
 
@@ -38,3 +38,26 @@ def test_a_limit_that_no_engine_can_count_to_is_refused(limited: Any) -> None:
     assert taken.attributes.max_tokens == MOST_TOKENS
     assert isinstance(refused, Unreadable)
     assert refused.why.startswith("max")
+
+
+@pytest.mark.parametrize("said", ["1", "999999999"])
+def test_the_size_of_a_body_is_what_it_is_and_not_what_its_producer_says(said: str) -> None:
+    found = incoming({"input": "hi" * 50}, **{**COMPLETE, "inputbytes": said})
+
+    assert found.attributes.input_bytes == len(json.dumps({"input": "hi" * 50}))
+    assert found.fields()["inputbytes"] == str(found.attributes.input_bytes)
+
+
+def test_the_size_of_a_body_elsewhere_is_measured_there() -> None:
+    found = incoming(**COMPLETE, dataref="x")
+
+    taken, refused = measured(found, 300_000), measured(found, MAX_BODY_BYTES + 1)
+
+    assert isinstance(taken, Incoming)
+    assert taken.attributes.input_bytes == 300_000
+    assert isinstance(refused, Unreadable)
+    assert "larger than" in refused.why
+
+
+def test_a_reference_is_as_long_as_an_id_and_a_little_more_may_be() -> None:
+    assert incoming(**COMPLETE, dataref="i" * 64 + ":12345678").dataref
