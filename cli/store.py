@@ -1,8 +1,6 @@
 """The command line's connection to the store."""
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from shared.bus.requester import Requester, StoreFullError, StoreUnavailableErro
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.events.base import Event
+from shared.instances import new_instance
 
 SOURCE = "cli"
 
@@ -33,7 +32,7 @@ class Connection:
     keys: Keys
 
     def requester(self) -> Requester:
-        name = f"{SOURCE}-{socket.gethostname()[:24]}-{os.getpid()}"
+        name = f"{SOURCE}-{new_instance()}"
         return Requester(self.client, self.writer, self.keys, SOURCE, name)
 
     async def leads(self, service: str) -> bool:

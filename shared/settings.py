@@ -1,11 +1,11 @@
 """What a process is told by its environment; everything else is in the configuration."""
 
-import os
-import socket
 from pathlib import Path
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.instances import MAX_LENGTH, new_instance
 
 
 class ServiceSettings(BaseSettings):
@@ -28,4 +28,4 @@ class ServiceSettings(BaseSettings):
     log_level: str = "info"
     node: str = "local"
     data: Path = Path(".roundhouse")
-    instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    instance: str = Field(default_factory=new_instance, min_length=1, max_length=MAX_LENGTH)

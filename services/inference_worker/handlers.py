@@ -1,14 +1,12 @@
 """What the worker does with each event, and what it says by itself."""
 
 import asyncio
-import socket
 from collections.abc import Iterable
 from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Any
 
-import psutil
 import structlog
 
 from services.inference_worker.engines import Engines, LoadedModel
@@ -30,6 +28,7 @@ from shared.events.models import (
     NodeHeartbeat,
     ResidentModel,
 )
+from shared.instances import is_dead_here
 from shared.service import StartError
 
 log = structlog.get_logger()
@@ -89,7 +88,7 @@ class Worker:
         patience_s = monotonic() + ttl_s + 1
         replaces = ""
         while holder := await patiently(partial(self._take_name, ttl_s, replaces), "occupy"):
-            if replaces == "" and _is_dead_here(holder):
+            if replaces == "" and is_dead_here(holder):
                 replaces = holder
             elif monotonic() > patience_s:
                 raise StartError(
@@ -265,9 +264,3 @@ def _leaving(inventory: Iterable[LocalModel]) -> tuple[ResidentModel, ...]:
         )
         for local in inventory
     )
-
-
-def _is_dead_here(instance: str) -> bool:
-    """True where the instance was a process of this machine that is gone."""
-    host, _, pid = instance.rpartition("-")
-    return host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid))
