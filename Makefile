@@ -2,12 +2,13 @@
 
 ARGS =
 BIN = .venv/bin
+N8N = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/roundhouse/n8n-2.7.5
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate $(ARGS)
 EXTRAS = --extra embedded --extra gpu pyproject.toml
 
-.PHONY: up down status demo test check bench profile chaos overload contracts requirements \
-	install-dev
+.PHONY: up down status demo test test-n8n n8n-catalogue check bench profile chaos overload contracts \
+	requirements install-dev
 
 up: ## start the stores and the services
 	@./roundhouse up $(ARGS)
@@ -23,6 +24,15 @@ demo: ## run the examples on what `up` started
 
 test: install-dev ## every test
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-n8n: install-dev ## the workflows on a real n8n, which it installs first (1.7 GB, once)
+	tests/n8n/install.sh $(N8N)
+	N8N_PROGRAM=$(N8N)/node_modules/.bin/n8n $(BIN)/python -m pytest tests/n8n $(ARGS)
+
+n8n-catalogue: install-dev ## what the workflows may use of n8n, from n8n itself
+	tests/n8n/install.sh $(N8N)
+	N8N_USER_FOLDER=$(N8N) $(N8N)/node_modules/.bin/n8n export:nodes --output $(N8N)/nodes.json
+	$(BIN)/python -m tests.n8n.catalogue $(N8N)/nodes.json 2.7.5
 
 check: install-dev ## format, lint, types, import rules, contracts, house rules
 	$(BIN)/ruff format --check .
@@ -54,6 +64,8 @@ requirements: ## pin again after a change of pyproject.toml (needs uv; ARGS=--up
 	$(COMPILE) $(EXTRAS) --output-file requirements/runtime.txt
 	$(COMPILE) $(EXTRAS) --group dev --constraint requirements/runtime.txt \
 		--output-file requirements/dev.txt
+	$(COMPILE) --extra gpu pyproject.toml --constraint requirements/runtime.txt \
+		--output-file requirements/image.txt
 	echo pip | $(COMPILE) - --output-file requirements/pip.txt
 
 install-dev:
