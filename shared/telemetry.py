@@ -18,10 +18,29 @@ REFUSED = Counter("roundhouse_requests_refused_total", "Requests refused", ["rea
 COMPLETED = Counter(
     "roundhouse_requests_completed_total", "Requests answered", ["priority", "model"]
 )
+FAILED = Counter(
+    "roundhouse_requests_failed_total",
+    "Requests that ended without an answer",
+    ["priority", "reason"],
+)
 WAITING = Gauge("roundhouse_requests_waiting", "Requests that wait", ["priority"])
+WAITING_LIMIT = Gauge(
+    "roundhouse_requests_waiting_limit",
+    "Requests that may wait before more are refused",
+    ["priority"],
+)
 IN_FLIGHT = Gauge("roundhouse_requests_in_flight", "Attempts at nodes")
 PENDING = Gauge("roundhouse_pending_entries", "Delivered but not settled", ["stream", "group"])
+BEHIND_SECONDS = Gauge(
+    "roundhouse_group_behind_seconds",
+    "Age of the first entry that a group has not settled; 0 where there is none",
+    ["stream", "group"],
+)
 STREAM_LENGTH = Gauge("roundhouse_stream_entries", "Entries that a stream retains", ["stream"])
+STORE_MEMORY = Gauge(
+    "roundhouse_store_memory_ratio", "Share of the store's memory in use; 0 where it has no bound"
+)
+NODES_ALIVE = Gauge("roundhouse_nodes_alive", "Nodes whose heartbeats the leading router hears")
 ROUND_TRIP_SECONDS = Histogram(
     "roundhouse_store_ping_seconds",
     "Time of one PING through the writer",

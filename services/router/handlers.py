@@ -9,7 +9,7 @@ import structlog
 
 from services.router import intake, settling
 from services.router.term import StepDownError, Term
-from services.router.watch import Watch
+from services.router.watch import Watch, forget
 from shared.bus import index
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
@@ -69,6 +69,7 @@ class Router:
             finally:
                 self._term = None
                 self._lease.drop()
+                forget()
 
     async def _lead(self, token: str) -> None:
         clock = StoreClock(self._bus.writer)

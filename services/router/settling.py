@@ -22,6 +22,7 @@ from shared.bus import index, records
 from shared.bus.records import Row, State
 from shared.events.base import Priority
 from shared.events.inference import FailureReason, InferenceAttemptFailed, InferenceFailed
+from shared.telemetry import FAILED
 
 log = structlog.get_logger()
 
@@ -107,7 +108,10 @@ def _follow(term: Term, flying: Flying, decision: Retry | GiveUp, answer: str) -
         case "waiting", Retry(waiting):
             term.landed(flying.waiting.id)
             term.backlog.add(waiting)
-        case (("failed" | "final" | "none"), _):
+        case "failed", GiveUp(reason):
+            FAILED.labels(flying.waiting.priority, reason).inc()
+            term.landed(flying.waiting.id)
+        case (("final" | "none"), _):
             term.landed(flying.waiting.id)
         case _:
             raise StepDownError(f"request {flying.waiting.id}: the record says {answer}")
@@ -122,7 +126,7 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
         message="no answer before its deadline" if flying else _overdue(term, waiting),
         attempts=flying.attempt if flying else waiting.attempt,
     )
-    await term.records.end(
+    answer = await term.records.end(
         term.token,
         final,
         waiting.priority,
@@ -130,6 +134,8 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
         attempt=flying.attempt if flying else 0,
         only_waiting=flying is None,
     )
+    if answer == "ok":
+        FAILED.labels(waiting.priority, FailureReason.DEADLINE).inc()
 
 
 async def end_hopeless(term: Term, waiting: Waiting) -> None:

@@ -14,7 +14,16 @@ from shared.bus import index
 from shared.bus.trimming import AUDIT, CORE_GROUPS, trim
 from shared.events.base import Priority
 from shared.events.models import ModelDemand, ModelDemandChanged, NodeLost
-from shared.telemetry import IN_FLIGHT, WAITING
+from shared.telemetry import (
+    BEHIND_SECONDS,
+    IN_FLIGHT,
+    NODES_ALIVE,
+    PENDING,
+    STORE_MEMORY,
+    STREAM_LENGTH,
+    WAITING,
+    WAITING_LIMIT,
+)
 
 log = structlog.get_logger()
 
@@ -113,15 +122,27 @@ class Watch:
     async def _memory(self) -> None:
         memory = await term_memory(self._term)
         self._term.memory_fraction = memory
+        STORE_MEMORY.set(memory)
         for priority, length in self._term.backlog.lengths.items():
             WAITING.labels(priority).set(length)
+        for priority, limits in self._term.bus.config.priorities.items():
+            WAITING_LIMIT.labels(priority).set(limits.backlog)
         IN_FLIGHT.set(len(self._term.flying))
+        NODES_ALIVE.set(sum(node.alive for node in self._term.fleet.nodes.values()))
 
     async def _trim(self) -> None:
         bus = self._term.bus
         core = CORE_GROUPS - {AUDIT} if bus.config.audit.mode == "off" else CORE_GROUPS
         await trim(bus.client, bus.keys, self._term.fleet.nodes, core)
         await self._trail.look()
+
+
+def forget() -> None:
+    """What only a leader measures is nobody's word once its term is over."""
+    for gauge in (WAITING, WAITING_LIMIT, PENDING, BEHIND_SECONDS, STREAM_LENGTH):
+        gauge.clear()
+    for gauge in (STORE_MEMORY, IN_FLIGHT, NODES_ALIVE):
+        gauge.set(0)
 
 
 async def term_memory(term: Term) -> float:

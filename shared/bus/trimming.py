@@ -16,7 +16,7 @@ from shared.events import EVENTS
 from shared.events.base import Event
 from shared.events.inference import FINALS, InferenceRequested
 from shared.events.operations import AlertRaised, DeadLetter
-from shared.telemetry import PENDING, STREAM_LENGTH
+from shared.telemetry import BEHIND_SECONDS, PENDING, STREAM_LENGTH
 
 log = structlog.get_logger()
 
@@ -68,6 +68,7 @@ async def trim(
             await client.xtrim(stream, maxlen=DEAD_LETTERS_KEPT, approximate=True)
             continue
         readers = await _readers(client, stream, core)
+        await _measure(client, stream, readers, now_ms)
         keep_ms = SAMPLES_KEEP_MS if event.sampled else followers_keep_ms
         cut = floor(readers, now_ms - keep_ms, crowded=crowded)
         if event in HISTORY and not crowded:
@@ -79,6 +80,8 @@ async def trim(
         for reader in losers:
             await _alert(client, keys, stream, reader, cut)
         STREAM_LENGTH.labels(stream).set(await client.xlen(stream))
+    letters = keys.stream(DeadLetter)
+    STREAM_LENGTH.labels(letters).set(await client.xlen(letters))  # also before the first one
 
 
 def floor(readers: Iterable[Reader], oldest_ms: int, *, crowded: bool) -> str:
@@ -117,6 +120,13 @@ async def _readers(client: Redis, stream: str, core: Collection[str]) -> list[Re
                 needs_from = min(needs_from, summary["min"].decode(), key=order)
         readers.append(Reader(name, needs_from, name in core))
     return readers
+
+
+async def _measure(client: Redis, stream: str, readers: Iterable[Reader], now_ms: int) -> None:
+    for reader in readers:
+        rows: Any = await client.xrange(stream, reader.needs_from, count=1)
+        behind_ms = now_ms - order(rows[0][0].decode())[0] if rows else 0
+        BEHIND_SECONDS.labels(stream, reader.name).set(max(0, behind_ms) / 1000)
 
 
 def _after(entry_id: str) -> str:

@@ -43,9 +43,12 @@ FILLED_IN = {"VALKEY_PASSWORD": "secret", "POSTGRES_PASSWORD": "secret"}
 OUTWARD = {"edge", "engines"}
 
 has_docker = shutil.which("docker") is not None
-has_compose = has_docker and not subprocess.run(
-    ["docker", "compose", "version"], capture_output=True, check=False
-).returncode
+has_compose = (
+    has_docker
+    and not subprocess.run(
+        ["docker", "compose", "version"], capture_output=True, check=False
+    ).returncode
+)
 
 each_service = pytest.mark.parametrize("name", services())
 each_of_ours = pytest.mark.parametrize("name", ours())
@@ -248,9 +251,7 @@ def test_a_service_gets_what_its_settings_know_and_all_of_it(name: str) -> None:
 
 
 @each_of_ours
-def test_the_settings_accept_what_compose_gives(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_settings_accept_what_compose_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = name.replace("-", "_")
     if folder in BEING_BUILT - SERVICE_FOLDERS:
         pytest.skip(f"{folder} is being built")
@@ -295,7 +296,7 @@ def test_a_variable_has_one_default() -> None:
 
 
 def test_nothing_starts_without_passwords() -> None:
-    with pytest.raises(KeyError, match="compose/.env.example"):
+    with pytest.raises(KeyError, match=r"compose/\.env\.example"):
         interpolated(document(), {})
 
 

@@ -92,27 +92,28 @@ def _types(workflow: Json, catalogue: Json) -> Iterator[str]:
                         yield f"{name}: {parameter} cannot be {given}"
 
 
-def _connections(workflow: Json, catalogue: Json) -> Iterator[str]:
+def _connections(workflow: Json, _: Json) -> Iterator[str]:
     names = {node["name"] for node in workflow["nodes"]}
     for source in workflow["connections"]:
-        if source not in names:
-            yield f"{source}: is connected, but is not there"
-        for target in _targets(workflow, source):
-            if target not in names:
-                yield f"{source}: leads to {target}, which is not there"
-    reached: set[str] = set()
+        for name in {source, *_targets(workflow, source)} - names:
+            yield f"{source}: leads to {name}, which is not there"
+    for node in workflow["nodes"]:
+        for name in sorted(set(OTHER_NODE.findall(_text(node))) - names):
+            yield f"{node['name']}: speaks of {name}, which is not there"
+    for name in sorted(names - _reached(workflow)):
+        yield f"{name}: nothing leads to it"
+
+
+def _reached(workflow: Json) -> set[str]:
+    """What runs, and the notes, which need not."""
+    reached = {node["name"] for node in workflow["nodes"] if _is(node, "stickyNote")}
     ahead = [node["name"] for node in workflow["nodes"] if _starts(node)]
     while ahead:
         name = ahead.pop()
         if name not in reached:
             reached.add(name)
             ahead += _targets(workflow, name)
-    for node in workflow["nodes"]:
-        if node["name"] not in reached and not _is(node, "stickyNote"):
-            yield f"{node['name']}: nothing leads to it"
-    for node in workflow["nodes"]:
-        for other in sorted(set(OTHER_NODE.findall(_text(node))) - names):
-            yield f"{node['name']}: speaks of {other}, which is not there"
+    return reached
 
 
 def _webhooks(workflow: Json, _: Json) -> Iterator[str]:
