@@ -5,7 +5,6 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 from pydantic_core import from_json
 from redis.asyncio import Redis
 
@@ -109,14 +108,6 @@ class Cut:
         for entry_id in ids[: delivered if settled is None else settled]:
             await self.client.xack(stream, name, entry_id)
 
-    def behind_s(self, event: type[Event], group: str) -> float | None:
-        labels = {"stream": self.keys.stream(event), "group": group}
-        return REGISTRY.get_sample_value("roundhouse_group_behind_seconds", labels)
-
-    def length(self, event: type[Event]) -> float | None:
-        labels = {"stream": self.keys.stream(event)}
-        return REGISTRY.get_sample_value("roundhouse_stream_entries", labels)
-
     async def trim(self) -> Stored:
         await trim(self.client, self.keys)
         stored, _ = await read(self.client, self.keys)
@@ -197,31 +188,6 @@ async def test_a_follower_that_read_everything_loses_nothing(cut: Cut) -> None:
 
     assert kept(stored, InferenceCompleted) == []
     assert stored.events(AlertRaised) == []
-
-
-async def test_how_far_behind_a_group_is_counts_from_what_it_has_not_settled(cut: Cut) -> None:
-    await cut.add(InferenceCompleted, 3, 2, 1)
-    await cut.group(InferenceCompleted, "router", delivered=3)
-    await cut.group(InferenceCompleted, "audit-logger", delivered=3, settled=1)
-    await cut.group(InferenceCompleted, "graph-store", delivered=2)
-    await cut.group(InferenceCompleted, "n8n")
-
-    await cut.trim()
-
-    behind_h = {"router": 0, "audit-logger": 2, "graph-store": 1, "n8n": 3}
-    for group, hours in behind_h.items():
-        behind_s = cut.behind_s(InferenceCompleted, group)
-        assert behind_s == pytest.approx(hours * 3600, abs=60), group
-
-
-async def test_dead_letters_are_counted_from_none_on(cut: Cut) -> None:
-    await cut.trim()
-    none = cut.length(DeadLetter)
-
-    await cut.add(DeadLetter, 1)
-    await cut.trim()
-
-    assert (none, cut.length(DeadLetter)) == (0, 1)
 
 
 async def test_a_loss_is_told_once(cut: Cut) -> None:

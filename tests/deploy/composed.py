@@ -17,6 +17,14 @@ MAIN = FOLDER / "compose.yaml"
 OVERLAYS = sorted(set(FOLDER.glob("compose.*.yaml")))
 EXAMPLE = FOLDER / ".env.example"
 
+FILLED_IN = {"VALKEY_PASSWORD": "0123abcd", "POSTGRES_PASSWORD": "4567cdef"}
+"""What has to be filled in there."""
+
+SERVICE_FOLDERS = {path.parent.name for path in ROOT.glob("services/*/__init__.py")}
+
+BEING_BUILT = {"audit_logger", "notifier"}
+"""Have a block already; to be emptied once their folders are here."""
+
 VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<rest>[^}]*))?\}")
 
 
@@ -59,6 +67,13 @@ def services(path: Path = MAIN) -> Json:
 def ours() -> Json:
     """The services that are processes of this repository, by name."""
     return {name: each for name, each in services().items() if module(each)}
+
+
+def here() -> Json:
+    """Those of them whose folders are here."""
+    return {
+        name: each for name, each in ours().items() if name.replace("-", "_") in SERVICE_FOLDERS
+    }
 
 
 def module(service: Json) -> str | None:

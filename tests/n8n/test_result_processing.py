@@ -122,6 +122,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture
 async def office(running: Office) -> AsyncIterator[Office]:
+    await running.n8n.serves()
     async with mail_server(running.mail_port) as running.post:
         yield running
 
