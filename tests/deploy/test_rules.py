@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 
 from shared.events.inference import FailureReason
 from tests.deploy.composed import FOLDER, interpolated, ours, services
@@ -51,8 +51,9 @@ def measured() -> dict[str, set[str]]:
     }
 
 
-def promtool(*arguments: str | Path) -> None:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+def promtool(*arguments: str | Path, **options: Any) -> None:
+    command = ["promtool", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -65,6 +66,16 @@ each_alert = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert[
 @needs_promtool
 def test_prometheus_takes_its_configuration() -> None:
     promtool("check", "config", PROMETHEUS / "prometheus.yml")
+
+
+@needs_promtool
+def test_prometheus_finds_no_fault_with_what_is_measured(tmp_path: Path) -> None:
+    measured()
+    page = tmp_path / "page"
+    page.write_bytes(generate_latest())
+
+    with page.open() as given:
+        promtool("check", "metrics", stdin=given)
 
 
 @needs_promtool
