@@ -13,6 +13,10 @@ DEAD_LETTERS = Counter(
     "roundhouse_dead_letters_total", "Entries that nobody could handle", ["stream"]
 )
 STORE_UP = Gauge("roundhouse_store_up", "1 while the store answers")
+STORE_MEMORY = Gauge(
+    "roundhouse_store_memory_ratio", "Share of the store's memory in use; 0 where it has no bound"
+)
+NODES_ALIVE = Gauge("roundhouse_nodes_alive", "Nodes whose heartbeats the leading router hears")
 ADMITTED = Counter("roundhouse_requests_admitted_total", "Requests let in", ["priority", "task"])
 REFUSED = Counter("roundhouse_requests_refused_total", "Requests refused", ["reason"])
 COMPLETED = Counter(
@@ -37,10 +41,6 @@ BEHIND_SECONDS = Gauge(
     ["stream", "group"],
 )
 STREAM_LENGTH = Gauge("roundhouse_stream_entries", "Entries that a stream retains", ["stream"])
-STORE_MEMORY = Gauge(
-    "roundhouse_store_memory_ratio", "Share of the store's memory in use; 0 where it has no bound"
-)
-NODES_ALIVE = Gauge("roundhouse_nodes_alive", "Nodes whose heartbeats the leading router hears")
 ROUND_TRIP_SECONDS = Histogram(
     "roundhouse_store_ping_seconds",
     "Time of one PING through the writer",

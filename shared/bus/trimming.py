@@ -68,7 +68,6 @@ async def trim(
             await client.xtrim(stream, maxlen=DEAD_LETTERS_KEPT, approximate=True)
             continue
         readers = await _readers(client, stream, core)
-        await _measure(client, stream, readers, now_ms)
         keep_ms = SAMPLES_KEEP_MS if event.sampled else followers_keep_ms
         cut = floor(readers, now_ms - keep_ms, crowded=crowded)
         if event in HISTORY and not crowded:
@@ -79,6 +78,7 @@ async def trim(
         await client.xtrim(stream, minid=cut, approximate=False)
         for reader in losers:
             await _alert(client, keys, stream, reader, cut)
+        await _measure(client, stream, readers, now_ms)
         STREAM_LENGTH.labels(stream).set(await client.xlen(stream))
     letters = keys.stream(DeadLetter)
     STREAM_LENGTH.labels(letters).set(await client.xlen(letters))  # also before the first one
