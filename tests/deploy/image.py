@@ -126,6 +126,13 @@ class Image:
         told = self._environment({"ROUNDHOUSE_PORT": str(port)})
         return subprocess.run(check, env=told, capture_output=True, check=False).returncode == 0
 
+    def scratch(self, name: str) -> Path:
+        """A volume: a folder beside the image that whoever runs in it may write."""
+        folder = self.folder.with_name(f"{self.folder.name}-{name}")
+        folder.mkdir(mode=0o777, exist_ok=True)
+        folder.chmod(0o777)
+        return folder
+
     def files(self) -> set[Path]:
         return set(self.folder.rglob("*"))
 

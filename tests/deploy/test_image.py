@@ -8,7 +8,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,7 +104,8 @@ def image() -> Iterator[Image]:
         for path in (folder, *folder.rglob("*")):
             if path.is_dir():
                 path.chmod(path.stat().st_mode | stat.S_IWUSR)
-        shutil.rmtree(folder)
+        for made in folder.parent.glob(f"{folder.name}*"):
+            shutil.rmtree(made)
 
 
 @dataclass
@@ -114,6 +117,7 @@ class Containers:
     store_port: int = field(default_factory=free_port)
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    database: Any = None
 
     def start_store(self) -> None:
         """By the very script of compose.yaml, in another folder and on another port."""
@@ -127,20 +131,34 @@ class Containers:
             stdout=subprocess.DEVNULL,
         )
 
+    def start_database(self) -> None:
+        if any("DATABASE_URL" in each["environment"] for each in here().values()):
+            folder = self.image.scratch("postgres")
+            self.database = import_module("tests.databases").Postgres(folder).start()
+
     def start(self, name: str) -> subprocess.Popen[bytes]:
         block = interpolated(services()[name], FILLED_IN)
         self.ports[name] = free_port()
         told = {variable: str(value) for variable, value in block["environment"].items()}
         told["REDIS_URL"] = told["REDIS_URL"].replace("valkey:6379", f"127.0.0.1:{self.store_port}")
         told["ROUNDHOUSE_PORT"] = str(self.ports[name])
-        mounted = {
-            target: str((DOCKERFILE.parent / source).resolve())
-            for source, target, _ in (each.split(":") for each in block.get("volumes", ()))
-        }
+        if "DATABASE_URL" in told:
+            told["DATABASE_URL"] = self.database.url
+        mounted = self._mounted(block)
+        told = {variable: mounted.get(value, value) for variable, value in told.items()}
         arguments = [mounted.get(part, part) for part in block["command"]]
         process = self.image.start(arguments, told, self.folder / f"{name}.log")
         self.processes[name] = process
         return process
+
+    def _mounted(self, block: dict[str, Any]) -> dict[str, str]:
+        """Where a file or a volume of a container is here."""
+        targets = {}
+        for each in block.get("volumes", ()):
+            source, target = each.split(":")[:2]
+            file = (DOCKERFILE.parent / source).resolve()
+            targets[target] = str(file if "/" in source else self.image.scratch(source))
+        return targets
 
     def said(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -149,6 +167,8 @@ class Containers:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        if self.database is not None:
+            self.database.remove()
 
 
 @pytest.fixture
@@ -165,6 +185,7 @@ async def test_everything_starts_answers_and_stops_in_an_image_that_nobody_may_w
 ) -> None:
     before = image.files()
     containers.start_store()
+    containers.start_database()
     assert containers.start("configuration").wait(60) == 0, containers.said("configuration")
 
     names = list(here())
