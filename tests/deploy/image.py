@@ -91,6 +91,7 @@ class Image:
         return {"user": NOBODY, "group": NOBODY} if os.getuid() == 0 else {}
 
     def build(self) -> "Image":
+        self.folder.mkdir()
         for source, target in copied():
             copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy2
             (self.app / target).parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +129,8 @@ class Image:
 
     def scratch(self, name: str) -> Path:
         """A volume: a folder beside the image that whoever runs in it may write."""
-        folder = self.folder.with_name(f"{self.folder.name}-{name}")
-        folder.mkdir(mode=0o777, exist_ok=True)
+        folder = self.folder.with_name(name)
+        folder.mkdir(exist_ok=True)
         folder.chmod(0o777)
         return folder
 

@@ -97,15 +97,15 @@ def test_it_checks_its_health_as_compose_does() -> None:
 @pytest.fixture(scope="module")
 def image() -> Iterator[Image]:
     """Where everybody may look, as in a container; pytest's own folders are closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="image-"))
+    everything = Path(tempfile.mkdtemp(prefix="image-"))
+    everything.chmod(0o755)
     try:
-        yield Image(folder).build()
+        yield Image(everything / "image").build()
     finally:
-        for path in (folder, *folder.rglob("*")):
+        for path in (everything, *everything.rglob("*")):
             if path.is_dir():
-                path.chmod(path.stat().st_mode | stat.S_IWUSR)
-        for made in folder.parent.glob(f"{folder.name}*"):
-            shutil.rmtree(made)
+                path.chmod(path.stat().st_mode | stat.S_IRWXU)
+        shutil.rmtree(everything)
 
 
 @dataclass
