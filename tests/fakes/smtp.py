@@ -15,6 +15,7 @@ class MailServer:
     port: int
     mails: list[EmailMessage] = field(default_factory=list)
     refusing: bool = False
+    refused: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sink ESMTP\r\n")
@@ -34,6 +35,7 @@ class MailServer:
 
     def _take(self, data: bytes) -> bytes:
         if self.refusing:
+            self.refused += 1
             return b"452 no room\r\n"
         lines = data.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
         self.mails.append(message_from_bytes(lines, policy=policy.default))
