@@ -47,9 +47,10 @@ async def plane(
     await client.aclose()
 
 
-async def complete(client: redis.asyncio.Redis) -> None:
+async def complete(client: redis.asyncio.Redis, request_id: str) -> None:
     """As the router does, with what it knows of the request beside the answer."""
-    event = InferenceCompleted.model_validate_json(EXAMPLE.read_text())
+    example = InferenceCompleted.model_validate_json(EXAMPLE.read_text())
+    event = example.model_copy(update={"request_id": request_id})
     known = {"task": "assess", "priority": "HIGH", "principal": "local", "dataclass": "internal"}
     fields = [*envelope(event, "test"), *(part for pair in known.items() for part in pair)]
     await client.execute_command("XADD", KEYS.stream(InferenceCompleted), "*", *fields)
@@ -58,10 +59,10 @@ async def complete(client: redis.asyncio.Redis) -> None:
 async def test_an_answer_becomes_a_mail_and_a_file(
     office: Office, plane: redis.asyncio.Redis
 ) -> None:
-    await complete(plane)
+    await complete(plane, "report-41")
 
     await until(lambda: office.mails, 60)
-    assert office.mails[0]["subject"] == "assess 0199a3c41b7e8f2c90d14a6be0000001"
+    assert office.mails[0]["subject"] == "assess report-41"
     report = office.mails[0].get_content()
     assert ANSWER in report
     assert "| Priority | HIGH |" in report
@@ -75,7 +76,7 @@ async def test_an_answer_is_mailed_once_the_mail_server_is_back(
     office: Office, plane: redis.asyncio.Redis
 ) -> None:
     office.post.refusing = True
-    await complete(plane)
+    await complete(plane, "report-42")
     await until(lambda: office.post.refused, 60)
 
     office.post.refusing = False
