@@ -6,7 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -120,7 +120,7 @@ class Faults:
             else:
                 postgres.kill()
                 await asyncio.sleep(fault.for_s)
-                await asyncio.to_thread(_start_again, postgres)
+                await _start_again(postgres)
         return ""
 
     async def _hurt_network(self, fault: Fault) -> str:
@@ -197,16 +197,16 @@ async def _freeze(pid: int, for_s: float) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def _start_again(postgres: Postgres) -> None:
+async def _start_again(postgres: Postgres) -> None:
     """What was killed leaves children, which hold its memory until they notice."""
     deadline_s = monotonic() + TAKEOVER_S
     while True:
         try:
-            postgres.start()
+            await asyncio.to_thread(postgres.start)
         except AssertionError:
             if monotonic() > deadline_s:
                 raise
-            sleep(0.1)
+            await asyncio.sleep(0.1)
         else:
             return
 
