@@ -1,7 +1,8 @@
 """Chunks on their way to reply streams: all streams of a worker are flushed in one tick."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic_core import to_json
 
 from services.inference_worker.answers import merge
 from services.inference_worker.backends.port import Delta
-from shared.bus.attempts import OK, Attempt, AttemptRecords
+from shared.bus.attempts import OK, Attempt, AttemptRecords, Piece
 from shared.bus.connection import patiently
 
 TICK_S = 0.03
@@ -26,6 +27,12 @@ class _Answer:
     waiting: dict[str, Any] = field(default_factory=dict)
     pieces: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def take(self) -> Piece:
+        piece = Piece(self.attempt, self.pieces, to_json(self.waiting))
+        self.waiting = {}
+        self.pieces += 1
+        return piece
 
 
 class Outbox:
@@ -52,24 +59,24 @@ class Outbox:
     async def close(self, attempt: Attempt) -> None:
         """Flush what is left of one answer, and wait for what is under way, before it ends."""
         if answer := self._answers.get(attempt.executor):
-            await self._emit(answer)
+            await self._emit([answer])
             self._answers.pop(attempt.executor, None)
 
     async def _flush_after(self, pause_s: float) -> None:
         await asyncio.sleep(pause_s)
         self._tick = None
-        spoken = [answer for answer in self._answers.values() if answer.waiting]
-        await asyncio.gather(*(self._emit(answer) for answer in spoken))
+        await self._emit([answer for answer in self._answers.values() if answer.waiting])
 
-    async def _emit(self, answer: _Answer) -> None:
-        attempt = answer.attempt
-        async with answer.turn:
-            if not answer.waiting:
+    async def _emit(self, answers: Sequence[_Answer]) -> None:
+        """Send what they have said since they were last heard, all in one call."""
+        async with AsyncExitStack() as turns:
+            for answer in answers:
+                await turns.enter_async_context(answer.turn)
+            spoken = [answer for answer in answers if answer.waiting]
+            pieces = [answer.take() for answer in spoken]
+            if not pieces:
                 return
-            piece, answer.waiting = to_json(answer.waiting), {}
-            reply = await patiently(
-                lambda: self._records.emit(attempt, answer.pieces, piece, self._lease_ms()), "emit"
-            )
-            answer.pieces += 1
-        if reply != OK:
-            self._stop(attempt.executor, reply)
+            statuses = await patiently(lambda: self._records.emit(pieces, self._lease_ms()), "emit")
+        for answer, status in zip(spoken, statuses, strict=True):
+            if status != OK:
+                self._stop(answer.attempt.executor, status)

@@ -1,5 +1,6 @@
 """The request records, as a node's worker sees them: one attempt at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ from shared.bus.envelope import Entry
 from shared.bus.ids import random_id
 from shared.bus.keys import Keys
 from shared.bus.records import WORKER, about_attempt, about_end, to_data
-from shared.bus.scripts import script
+from shared.bus.scripts import Argument, script
 from shared.bus.writer import Writer
 from shared.events.inference import (
     FailureReason,
@@ -18,6 +19,9 @@ from shared.events.inference import (
 )
 
 OK = "ok"
+
+PIECES_AT_ONCE = 1000
+"""Lua passes on 8000 words at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,20 @@ class Attempt:
     def stamp_ms(self, name: str) -> int:
         """A stage's timestamp in milliseconds of the store's clock; 0 where it never came."""
         return int(self.record.get(name) or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of an attempt's answer, as an OpenAI delta; `seq` counts those of one answer."""
+
+    attempt: Attempt
+    seq: int
+    delta: bytes
+
+    def words(self) -> tuple[Argument, ...]:
+        attempt = self.attempt
+        request_id, number = attempt.request_id, attempt.number
+        return (request_id, number, attempt.executor, attempt.replyto, self.seq, self.delta)
 
 
 class AttemptRecords:
@@ -111,18 +129,25 @@ class AttemptRecords:
         )
         return str(reply[0].decode())
 
-    async def emit(self, attempt: Attempt, seq: int, delta: bytes, lease_ms: int) -> str:
-        """Send a piece of the answer to whoever asked: `ok`, or why to stop."""
-        reply = await self._writer.run(
-            script("emit"),
-            keys={
-                "request": self._keys.request(attempt.request_id),
-                "flight": self._keys.flight,
-                "reply": self._keys.reply(attempt.replyto),
-            },
-            args={**_who(attempt), "lease_ms": lease_ms, "seq": seq, "delta": delta},
-        )
-        return str(reply[0].decode())
+    async def emit(self, pieces: Sequence[Piece], lease_ms: int) -> list[str]:
+        """Send pieces of answers to whoever asked; for each `ok`, or why its attempt must stop.
+
+        Pieces of one answer go in their order; more than a thousand make several calls.
+        """
+        statuses: list[str] = []
+        for at in range(0, len(pieces), PIECES_AT_ONCE):
+            reply = await self._writer.run(
+                script("emit"),
+                keys={"flight": self._keys.flight},
+                args={
+                    "record_prefix": self._keys.request(""),
+                    "reply_prefix": self._keys.reply(""),
+                    "lease_ms": lease_ms,
+                },
+                rest=[word for piece in pieces[at : at + PIECES_AT_ONCE] for word in piece.words()],
+            )
+            statuses += [status.decode() for status in reply]
+        return statuses
 
     async def complete(self, attempt: Attempt, completed: InferenceCompleted) -> bool:
         """End the request with its answer; False where this attempt no longer counts."""

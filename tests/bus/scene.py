@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 
-from shared.bus.attempts import Attempt, AttemptRecords
+from shared.bus.attempts import Attempt, AttemptRecords, Piece
 from shared.bus.connection import ensure_group
 from shared.bus.envelope import Entry
 from shared.bus.keys import Keys
@@ -64,6 +64,12 @@ def admission_of(entry: Entry) -> Admission:
         replyto=entry.text("replyto"),
         dataref=entry.text("dataref"),
     )
+
+
+async def emit(scene: "Scene", attempt: Attempt, seq: int, delta: bytes) -> str:
+    piece = Piece(attempt, seq, delta)
+    [status] = await scene.checked(scene.worker().emit([piece], LEASE_MS))
+    return status
 
 
 class Scene:
@@ -203,7 +209,7 @@ class Scene:
         return started
 
     async def emit(self, seq: int = 0, delta: bytes = b'{"content":"h"}') -> str:
-        return await self.checked(self.worker().emit(self.attempt, seq, delta, LEASE_MS))
+        return await emit(self, self.attempt, seq, delta)
 
     async def complete(self, completed: InferenceCompleted = COMPLETED) -> bool:
         return await self.checked(self.worker().complete(self.attempt, completed))

@@ -13,8 +13,8 @@ from shared.bus.connection import make_client
 from shared.bus.envelope import Entry
 from shared.bus.replies import Replies, Reply, ReplyDelta, ReplyFinal, ReplyStream
 from shared.bus.tail import tail
-from tests.bus.facts import ASKER, LEASE_MS, REQUEST
-from tests.bus.scene import Scene
+from tests.bus.facts import ASKER, REQUEST
+from tests.bus.scene import Scene, emit
 from tests.servers import Store
 
 _numbers = count(1)
@@ -217,7 +217,7 @@ async def test_what_a_worker_emits_is_what_the_asker_hears(
 async def emitted(scene: Scene, attempt: Attempt, *texts: str) -> None:
     for seq, text in enumerate(texts):
         content = f'{{"content":"{text}"}}'.encode()
-        await scene.checked(scene.worker().emit(attempt, seq, content, LEASE_MS))
+        await emit(scene, attempt, seq, content)
 
 
 @asynccontextmanager

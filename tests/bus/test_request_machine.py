@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from shared.bus.attempts import Piece
 from shared.bus.envelope import Entry
 from shared.bus.keys import Keys
 from shared.bus.requests import FencedError
@@ -229,8 +230,9 @@ class RequestMachine(RuleBasedStateMachine):
         for attempt in _recent(self._attempts, chance):
             if attempt.replyto:
                 expected = self._model[attempt.request_id].emit(attempt.number, attempt.executor)
-                call = self._crowd.worker(attempt.node).emit(attempt, 0, b"{}", LEASE_MS)
-                assert self._run(call) == expected
+                piece = Piece(attempt, 0, b"{}")
+                call = self._crowd.worker(attempt.node).emit([piece], LEASE_MS)
+                assert self._run(call) == [expected]
 
     def finishes(self, chance: Chance, model: ModelRequest) -> None:
         for attempt in _recent(self._attempts, chance):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.bus.attempts import Attempt
+from shared.bus.attempts import Attempt, Piece
 from shared.bus.envelope import Entry
 from shared.bus.ids import derived_id
 from shared.bus.records import WORKER
@@ -24,6 +24,7 @@ from tests.bus.facts import (
     TRACEPARENT,
 )
 from tests.bus.scene import FINAL, HOLDING, STATES, Scene
+from tests.bus.scene import emit as scene_emit
 from tests.bus.stored import Stored
 
 STARTED = ("running", "streaming", "preempted")
@@ -36,7 +37,7 @@ async def beat(scene: Scene, attempt: Attempt) -> str:
 
 
 async def emit(scene: Scene, attempt: Attempt) -> str:
-    return await scene.checked(scene.worker().emit(attempt, 7, b'{"content":"x"}', LEASE_MS))
+    return await scene_emit(scene, attempt, 7, b'{"content":"x"}')
 
 
 PROGRESS = pytest.mark.parametrize("call", [beat, emit])
@@ -231,6 +232,35 @@ async def test_the_first_piece_says_who_answers_and_is_marked(scene: Scene) -> N
         **{"model": MODEL, "node": NODE},
     }
     assert second == {"request": REQUEST, "attempt": "1", "seq": "1", "delta": "{}"}
+
+
+async def test_pieces_of_many_answers_go_in_one_call_and_each_hears_its_own_status(
+    scene: Scene,
+) -> None:
+    await scene.reach("running")
+    stranger = replace(scene.attempt, executor="worker-9/1-0/x")
+    mine, other, more = [
+        Piece(attempt, seq, b'{"content":"%d"}' % seq)
+        for seq, attempt in enumerate((scene.attempt, stranger, scene.attempt))
+    ]
+
+    assert await scene.worker().emit([mine, other, more], LEASE_MS) == ["ok", "superseded", "ok"]
+    assert [reply["seq"] for reply in (await scene.stored()).replies(ASKER)] == ["0", "2"]
+
+
+async def test_a_piece_of_a_record_that_is_none_holds_up_no_other(scene: Scene) -> None:
+    await scene.reach("running")
+    await scene.client.set(scene.keys.request("broken"), "a string")
+    broken = replace(
+        scene.attempt,
+        dispatched=scene.attempt.dispatched.model_copy(update={"request_id": "broken"}),
+    )
+
+    statuses = await scene.worker().emit(
+        [Piece(broken, 0, b"{}"), Piece(scene.attempt, 0, b"{}")], LEASE_MS
+    )
+
+    assert statuses == ["superseded", "ok"]
 
 
 async def test_a_piece_sent_twice_carries_the_same_number(scene: Scene) -> None:

@@ -130,7 +130,7 @@ BRANCHES: tuple[tuple[str, str, str, Step], ...] = (
 
 def test_every_script_that_names_a_record_or_an_index_is_here() -> None:
     about_records = {
-        name for name in names() if {"request", "index", "node"} & {*script(name).keys}
+        name for name in names() if {"request", "flight", "index", "node"} & {*script(name).keys}
     }
     assert about_records == EFFECTIVE.keys()
 
@@ -191,7 +191,7 @@ async def test_a_reply_name_that_is_no_stream_does_not_stop_the_answer(
     await client.delete(scene.keys.reply(ASKER))
     await client.set(scene.keys.reply(ASKER), "a string")
 
-    assert await scene.worker().emit(scene.attempt, 0, b"{}", LEASE_MS) == "ok"
+    assert await scene.emit() == "ok"
 
 
 def test_a_leaders_script_is_one_that_knows_the_fence() -> None:

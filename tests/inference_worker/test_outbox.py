@@ -1,6 +1,7 @@
 """Pieces of an answer reach their reader in the order in which the engine said them."""
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic_core import from_json
 
 from services.inference_worker.backends.port import Delta
 from services.inference_worker.outbox import Outbox
+from shared.bus.attempts import Piece
 
 
 class Records:
@@ -16,10 +18,10 @@ class Records:
     def __init__(self) -> None:
         self.emitted: list[tuple[int, str]] = []
 
-    async def emit(self, attempt: Any, seq: int, delta: bytes, lease_ms: int) -> str:
+    async def emit(self, pieces: Sequence[Piece], lease_ms: int) -> list[str]:
         await asyncio.sleep(0)
-        self.emitted.append((seq, from_json(delta)["content"]))
-        return "ok"
+        self.emitted += [(piece.seq, from_json(piece.delta)["content"]) for piece in pieces]
+        return ["ok" for _ in pieces]
 
 
 async def test_an_answer_that_ends_while_its_first_piece_is_on_its_way_is_whole() -> None:
