@@ -6,7 +6,6 @@ store knows each event by its id.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
@@ -82,7 +81,7 @@ class Batches:
         await self._reader.aclose()
 
     async def _read(self) -> list[Entry]:
-        reply: Any = await self._reader.xreadgroup(
+        reply = await self._reader.xreadgroup(
             self._group,
             self._consumer,
             streams=dict.fromkeys(self._holdings, ">"),
@@ -91,7 +90,7 @@ class Batches:
         )
         return [
             Entry(stream.decode(), entry_id.decode(), fields)
-            for stream, rows in reply or ()
+            for stream, rows in reply
             for entry_id, fields in rows
         ]
 

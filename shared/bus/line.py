@@ -8,12 +8,29 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from shared.bus.connection import ANSWER_TIMEOUT_S
+from shared.bus.scripts import Argument
+
+ANSWER_TIMEOUT_S = 10.0
+"""Above every BLOCK. redis-py's own socket timeout writes through `asyncio.wait_for`, which in
+Python 3.11 swallows a cancellation that comes at the wrong moment: a stop would never end."""
 
 Reply = Any
+
+Rows = list[tuple[bytes, dict[bytes, bytes]]]
+"""Entries of a stream: their ids and fields."""
+
+
+def packed(*words: Argument) -> bytes:
+    """A command as it goes over the wire.
+
+    Raises `TypeError` or `UnicodeEncodeError` where a word cannot be sent.
+    """
+    command: bytes = pack_command(words)  # type: ignore[arg-type] # its stub knows one word only
+    return command
 
 
 class Line:
@@ -22,7 +39,7 @@ class Line:
     def __init__(self, client: Redis) -> None:
         self._connection: Any = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
 
-    async def ask(self, packed: Sequence[bytes]) -> list[Reply]:
+    async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
         """The replies as the store gave them, among them its errors.
 
         Raises redis-py's connection errors, after which some of the commands may have been done.
@@ -30,11 +47,18 @@ class Line:
         connection = self._connection
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await connection.send_packed_command(b"".join(packed), check_health=False)
-                return [await self._reply() for _ in packed]
+                await connection.send_packed_command(b"".join(commands), check_health=False)
+                return [await self._reply() for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+
+    async def read(self, *words: Argument) -> list[tuple[bytes, Rows]]:
+        """What an XREAD or XREADGROUP finds, by stream; raises redis-py's errors."""
+        [reply] = await self.ask([packed(*words)])
+        if isinstance(reply, Exception):
+            raise reply
+        return [(stream, _rows(entries)) for stream, entries in reply or ()]
 
     async def close(self) -> None:
         await self._connection.disconnect()
@@ -44,3 +68,12 @@ class Line:
             return await self._connection.read_response(disconnect_on_error=False)
         except ResponseError as error:
             return error
+
+
+def _rows(entries: list[Any]) -> Rows:
+    return [(entry_id, _pairs(words or ())) for entry_id, words in entries]
+
+
+def _pairs(words: Sequence[bytes]) -> dict[bytes, bytes]:
+    each = iter(words)
+    return dict(zip(each, each, strict=True))

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, UNAVAILABLE, patiently
 from shared.bus.envelope import E, Entry, Message, decode
+from shared.bus.line import Line
 from shared.bus.pace import collect
+from shared.bus.scripts import Argument
 
 log = structlog.get_logger()
 
@@ -36,16 +37,25 @@ async def tail(
     """Hand each stream's entries to its handler, from `lookback_s` ago on, until cancelled."""
     now_ms = await patiently(lambda: redis_now_ms(client), "tail")
     start = f"{max(0, now_ms - int(lookback_s * 1000))}-0"
-    positions: dict[Any, Any] = dict.fromkeys(handlers, start)
-    while True:
-        try:
-            reply: Any = await client.xread(positions, count=count, block=BLOCK_MS)
-        except UNAVAILABLE:
-            await asyncio.sleep(0.2)
-            continue
-        for name, rows in reply or ():
-            stream = name.decode()
-            entries = [Entry(stream, entry_id.decode(), fields or {}) for entry_id, fields in rows]
-            positions[stream] = entries[-1].id
-            await handlers[stream](entries)
-        await collect(sum(len(rows) for _, rows in reply or ()))
+    positions: dict[str, str] = dict.fromkeys(handlers, start)
+    line = Line(client)
+    try:
+        while True:
+            try:
+                reply = await line.read(*_read_after(positions, count))
+            except UNAVAILABLE:
+                await asyncio.sleep(0.2)
+                continue
+            for name, rows in reply:
+                stream = name.decode()
+                entries = [Entry(stream, entry_id.decode(), fields) for entry_id, fields in rows]
+                positions[stream] = entries[-1].id
+                await handlers[stream](entries)
+            await collect(sum(len(rows) for _, rows in reply))
+    finally:
+        await line.close()
+
+
+def _read_after(positions: Mapping[str, str], count: int) -> list[Argument]:
+    words: list[Argument] = ["XREAD", "COUNT", count, "BLOCK", BLOCK_MS]
+    return [*words, "STREAMS", *positions, *positions.values()]

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
-from shared.bus.line import Line
+from shared.bus.line import Line, packed
 from shared.bus.pace import collect
 from shared.bus.scripts import Argument, Fields, Script
 
@@ -36,9 +35,9 @@ class Writer:
 
         Raises `TypeError` or `UnicodeEncodeError` where a word cannot be sent.
         """
-        packed = pack_command(words)  # type: ignore[arg-type] # its stub knows one word only
+        command = packed(*words)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append((packed, future))
+        self._waiting.append((command, future))
         if self._flush is None:
             self._flush = asyncio.create_task(self._run())
         return future
@@ -85,7 +84,7 @@ class Writer:
 
     async def _round_trip(self, batch: list[tuple[bytes, asyncio.Future[Reply]]]) -> None:
         try:
-            replies = await self._line.ask([packed for packed, _ in batch])
+            replies = await self._line.ask([command for command, _ in batch])
         except Exception as error:  # noqa: BLE001 - who asked must hear it, or waits for ever
             replies = [error] * len(batch)
         except asyncio.CancelledError:

@@ -1,5 +1,5 @@
 -- An entry of the inbox becomes a request record, or its final refusal; acknowledged in every case.
---! keys fence:string? inbox:stream? blob:string* reply:any absent:hash* request:hash? body:any context:any chain:any result:string* waiters:list* flight:zset* waiting:zset rejected:stream* cancelled:stream*
+--! keys fence:string? inbox:stream? blob:string* reply:stream absent:hash* request:hash? body:any context:any chain:any result:string* waiters:list* flight:zset* waiting:zset rejected:stream* cancelled:stream*
 --! args token group entry id verdict refusal conflict_data reason chain_json deadline_ms reply_name asked
 --! events final conflict
 --! rest record
