@@ -7,11 +7,10 @@ from time import monotonic
 import structlog
 
 from services.model_manager.term import Term
+from shared.bus import leading
 from shared.bus.bus import Bus
-from shared.bus.connection import UNAVAILABLE
 from shared.bus.envelope import E, Entry, decode
 from shared.bus.lease import Lease
-from shared.bus.requests import FencedError
 from shared.bus.tail import EntryHandler, decoded
 from shared.events.gpu import GpuSampled
 from shared.events.models import (
@@ -31,9 +30,6 @@ TICK_S = 0.5
 REREAD_S = 1.0
 
 
-ENDS_A_TERM = (*UNAVAILABLE, FencedError)
-
-
 class Residency:
     """Leads while it holds the lease. Everything that it knows lasts one term, and is rebuilt
     from the snapshots that the next few seconds bring.
@@ -50,18 +46,11 @@ class Residency:
 
     async def run(self) -> None:
         """Lead whenever this process holds the lease, until cancelled."""
-        while True:
-            token = await self._lease.held()
-            try:
-                await self._lead(Term(self._bus, self._lease, token))
-            except* ENDS_A_TERM as ended:
-                log.warning("term_ended", why=[repr(error) for error in ended.exceptions])
-                self._lease.drop()
-            finally:
-                self._leads = False
+        await leading.lead(self._lease, self._lead, self._bus.note_failure)
 
-    async def _lead(self, term: Term) -> None:
-        log.info("leading", token=term.token)
+    async def _lead(self, token: str) -> None:
+        log.info("leading", token=token)
+        term = Term(self._bus, self._lease, token)
         reader = None
 
         async def act(entries: Sequence[Entry]) -> None:
@@ -69,13 +58,15 @@ class Residency:
 
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._holding(term))
+                group.create_task(leading.holding(self._lease, token))
                 group.create_task(self._follow(term))
                 group.create_task(self._tick(term))
-                group.create_task(self._reread(term))
+                left = leading.reread(self._bus, self._actions, CONSUMER, act, REREAD_S)
+                group.create_task(left)
                 reader = await self._bus.read_group(self._actions, CONSUMER, act)
                 self._leads = True
         finally:
+            self._leads = False
             if reader is not None:
                 await reader.stop()
 
@@ -98,12 +89,6 @@ class Residency:
             await term.tick(monotonic())
             await asyncio.sleep(TICK_S)
 
-    async def _reread(self, term: Term) -> None:
-        """Actions that a predecessor, or a cut delivery, left in the shared consumer's list."""
-        while True:
-            await self._act(term, await self._bus.pending(self._actions, CONSUMER))
-            await asyncio.sleep(REREAD_S)
-
     async def _act(self, term: Term, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if self._lease.token != term.token:
@@ -115,11 +100,6 @@ class Residency:
                 continue
             await term.on_action(action, entry, monotonic())
             await self._bus.writer.send("XACK", self._actions, self._bus.name, entry.id)
-
-    async def _holding(self, term: Term) -> None:
-        while True:
-            term.must_lead()
-            await self._lease.renewed()
 
 
 def _each(kind: type[E], handler: Callable[[E, Entry, float], None]) -> EntryHandler:

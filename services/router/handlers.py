@@ -8,16 +8,16 @@ from time import monotonic
 import structlog
 
 from services.router import intake, settling
-from services.router.term import StepDownError, Term
+from services.router.term import Term
 from services.router.watch import Watch, forget
-from shared.bus import index
+from shared.bus import index, leading
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
-from shared.bus.connection import UNAVAILABLE
 from shared.bus.envelope import Entry
+from shared.bus.leading import ENDS_A_TERM, StepDownError
 from shared.bus.lease import Lease
 from shared.bus.records import Row
-from shared.bus.requests import FencedError, RequestRecords
+from shared.bus.requests import RequestRecords
 from shared.bus.subscriber import BatchHandler
 from shared.bus.tail import decoded
 from shared.events.base import Priority
@@ -39,8 +39,6 @@ REREAD_S = 0.5
 RETURN_S = 1.0
 """How long a worker takes at most to find its way back to a store that was away."""
 
-ENDS_A_TERM = (*UNAVAILABLE, FencedError, StepDownError)
-
 
 class Router:
     """Leads while it holds the lease. Everything that it knows lasts one term."""
@@ -57,19 +55,7 @@ class Router:
 
     async def run(self) -> None:
         """Lead whenever this process holds the lease, until cancelled."""
-        while True:
-            token = await self._lease.held()
-            try:
-                await self._lead(token)
-            except* ENDS_A_TERM as ended:
-                log.warning("term_ended", why=[repr(error) for error in ended.exceptions])
-            except* Exception as failed:
-                log.exception("term_failed")
-                self._bus.note_failure(failed.exceptions[0])
-            finally:
-                self._term = None
-                self._lease.drop()
-                forget()
+        await leading.lead(self._lease, self._lead, self._bus.note_failure)
 
     async def _lead(self, token: str) -> None:
         clock = StoreClock(self._bus.writer)
@@ -81,7 +67,7 @@ class Router:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._broken(term))
-                group.create_task(self._holding(term))
+                group.create_task(leading.holding(self._lease, token))
                 group.create_task(self._follow(term))
                 await self._rebuild(term)
                 for loop in watch.loops():
@@ -90,9 +76,12 @@ class Router:
                 group.create_task(watch.give_up())
                 for stream, handler in self._streams(term):
                     await self._bus.ensure_group(stream)
-                    group.create_task(self._reread(stream, handler))
+                    left = leading.reread(self._bus, stream, CONSUMER, handler, REREAD_S)
+                    group.create_task(left)
                     readers.append(await self._bus.read_group(stream, CONSUMER, handler))
         finally:
+            self._term = None
+            forget()
             for reader in readers:
                 await reader.stop()  # type: ignore[attr-defined]
 
@@ -150,13 +139,6 @@ class Router:
             term.fail(StepDownError(repr(error)))
             raise
 
-    async def _reread(self, stream: str, handler: BatchHandler) -> None:
-        """Entries that a predecessor, or a cut delivery, left in the shared consumer's list."""
-        while True:
-            if left := await self._bus.pending(stream, CONSUMER):
-                await handler(left)
-            await asyncio.sleep(REREAD_S)
-
     async def _follow(self, term: Term) -> None:
         keys = self._bus.keys
         handlers = {
@@ -199,8 +181,3 @@ class Router:
 
     async def _broken(self, term: Term) -> None:
         await term.broken
-
-    async def _holding(self, term: Term) -> None:
-        while self._lease.token == term.token:
-            await self._lease.renewed()
-        raise StepDownError("the lease is somebody else's")

@@ -17,8 +17,9 @@ from services.router.policy.failover import (
     after_failure,
 )
 from services.router.policy.request import Waiting
-from services.router.term import Flying, StepDownError, Term
+from services.router.term import Flying, Term
 from shared.bus import index, records
+from shared.bus.leading import StepDownError
 from shared.bus.records import Row, State
 from shared.events.base import Priority
 from shared.events.inference import FailureReason, InferenceAttemptFailed, InferenceFailed

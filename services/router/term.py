@@ -17,6 +17,7 @@ from services.router.policy.view import Barred, Fleet, Node
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
 from shared.bus.index import Departures
+from shared.bus.leading import StepDownError
 from shared.bus.requests import RequestRecords
 from shared.events.base import REQUEST_ID
 from shared.events.inference import InferenceRouted
@@ -26,10 +27,6 @@ log = structlog.get_logger()
 
 REFUSALS_FRESH_S = 10.0
 """Several times as long as the model-manager takes to repeat them."""
-
-
-class StepDownError(Exception):
-    """Memory and records disagree, or the lease is gone: lead anew, from the records."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 
 from services.router import settling
-from services.router.term import StepDownError, Term
+from services.router.term import Term
 from services.router.trail import TrailWatch
 from shared.bus import index
+from shared.bus.leading import StepDownError
 from shared.bus.trimming import AUDIT, CORE_GROUPS, trim
 from shared.events.base import Priority
 from shared.events.models import ModelDemand, ModelDemandChanged, NodeLost
