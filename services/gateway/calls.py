@@ -15,16 +15,11 @@ from services.gateway.exchange import Submission
 from services.gateway.hints import Hints, hints_in_headers, merged
 from services.gateway.parsing import checked, parse_object
 from shared.bus.ids import idempotent_request_id, new_traceparent, request_id
-from shared.events.base import Name, Operation
+from shared.config import AUTO, TASK_PREFIX
+from shared.events.base import LOCAL, Name, Operation
 from shared.events.inference import FailureReason, InferenceRequested
 
 Headers = Mapping[bytes, bytes]
-
-PRINCIPAL = "local"
-"""Who asks, as long as nobody has a key."""
-
-AUTO = "auto"
-TASK_PREFIX = "task/"
 
 BODIES: Mapping[Operation, type[Body]] = {
     Operation.CHAT: ChatBody,
@@ -140,7 +135,7 @@ def _submission(
     pinned, task = chosen(model)
     key = _idempotency_key(headers)
     return Submission(
-        id=idempotent_request_id(PRINCIPAL, key) if key else request_id(),
+        id=idempotent_request_id(LOCAL, key) if key else request_id(),
         operation=operation,
         task=hints.task or task,
         priority=hints.priority,

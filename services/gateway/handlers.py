@@ -4,13 +4,14 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from services.gateway.answers import account
-from services.gateway.calls import AUTO, parse_request
+from services.gateway.calls import parse_request
 from services.gateway.desk import Desk
 from services.gateway.errors import ApiError, from_reply, refusal
 from services.gateway.exchange import Exchange, RequestState, is_outcome
 from services.gateway.intake import ClientGone, read_json_body
 from services.gateway.responses import send_error, send_json, send_refusal
 from services.gateway.schemas import ErrorDetail, Model, ModelList, RequestStatus
+from shared.config import AUTO
 from shared.events.base import Operation
 from shared.events.inference import FailureReason
 from shared.events.models import LocalModel

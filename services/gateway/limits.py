@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from shared.events.inference import MAX_BODY_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    body_bytes: int = 16 * 1024 * 1024
+    body_bytes: int = MAX_BODY_BYTES
     body_s: float = 30.0
     """For all of the body, so that one that trickles in is not held for ever."""
     linger_s: float = 2.0

@@ -35,10 +35,6 @@ from shared.events.inference import (
 
 log = structlog.get_logger()
 
-UNCHARGED = frozenset(
-    {FailureReason.NOT_RESIDENT, FailureReason.CONTEXT_EXCEEDED, FailureReason.PREEMPTED}
-)
-
 
 @dataclass(slots=True)
 class Running:
@@ -240,7 +236,7 @@ class Executor:
             model=attempt.model,
             reason=reason,
             message=message[:500],
-            charge=0 if reason in UNCHARGED else 1,
+            charge=reason.charge,
             tokens_needed=tokens_needed,
         )
         log.info("attempt_failed", request=attempt.request_id, reason=reason, model=attempt.model)

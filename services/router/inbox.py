@@ -10,15 +10,16 @@ from services.router.policy.request import RequestAttributes
 from shared.bus.envelope import Entry
 from shared.bus.ids import new_traceparent
 from shared.bus.records import MAX_VALUE_LENGTH
-from shared.events.base import REQUEST_ID, Operation, Priority, ReplyMode
-from shared.events.inference import MAX_REPLY_NAME_LENGTH, MOST_TOKENS, InferenceRequested
+from shared.events.base import LOCAL, REQUEST_ID, Operation, Priority, ReplyMode
+from shared.events.inference import (
+    MAX_BODY_BYTES,
+    MAX_REPLY_NAME_LENGTH,
+    MOST_TOKENS,
+    InferenceRequested,
+)
 
 Kind = TypeVar("Kind", Operation, Priority, ReplyMode)
 
-PRINCIPAL = "local"
-"""Who writes the shared stream, as long as nobody has a key."""
-
-MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_NAME_LENGTH = 128
 
 
@@ -37,8 +38,8 @@ class Incoming:
     def fields(self) -> dict[str, str]:
         """What the record keeps of it beside the router's own decisions."""
         return {
-            "principal": PRINCIPAL,
-            "tenant": PRINCIPAL,
+            "principal": LOCAL,
+            "tenant": LOCAL,
             "dataclass": self.dataclass,
             "replymode": self.replymode,
             "traceparent": self.traceparent,

@@ -14,7 +14,7 @@ from shared.bus import blobs
 from shared.bus.envelope import Entry, decode
 from shared.bus.records import Admission
 from shared.bus.writer import ScriptError
-from shared.events.base import Operation, Priority
+from shared.events.base import LOCAL, Operation, Priority
 from shared.events.inference import (
     FailureReason,
     InferenceCancelled,
@@ -166,7 +166,7 @@ async def _refuse_unreadable(term: Term, entry: Entry, unreadable: inbox.Unreada
             asked="",
             chain=(),
             deadline_ms=0,
-            fields={"principal": inbox.PRINCIPAL, "tenant": inbox.PRINCIPAL},
+            fields={"principal": LOCAL, "tenant": LOCAL},
             replyto=unreadable.replyto,
             refusal=refusal,
         )

@@ -10,7 +10,6 @@ import structlog
 from services.router.policy.eligibility import hopeless
 from services.router.policy.failover import (
     LONGEST_BACKOFF_MS,
-    RULES,
     FailedAttempt,
     GiveUp,
     Retry,
@@ -211,14 +210,13 @@ async def _inspect(term: Term, record: Row, now_ms: int) -> None:
 
 def failure(record: Row, reason: FailureReason) -> InferenceAttemptFailed:
     """The failure of the record's present attempt."""
-    rule = RULES.get(reason)
     return InferenceAttemptFailed(
         request_id=record.request_id,
         attempt=record.attempt,
         node=record.node or "none",
         model=record.model or "none",
         reason=reason,
-        charge=rule.charge if rule else 1,
+        charge=reason.charge,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 
 from shared.bus.envelope import Entry, attributes
 from shared.bus.ids import derived_id
@@ -24,22 +24,33 @@ async def bury(
     writer: Writer, keys: Keys, group: str, entry: Entry, reason: str, deliveries: int = 1
 ) -> None:
     """Keep an entry that cannot be handled, with its original fields, and acknowledge it."""
-    origin = entry.stream.removeprefix(keys.prefix)
-    letter = DeadLetter(
-        origin=origin, entry=entry.id, group=group, reason=reason, deliveries=deliveries
+    fields, said = letter(keys, group, entry, reason)
+    said = said.model_copy(update={"deliveries": deliveries})
+    await writer.run(
+        script("publish"),
+        keys={"stream": keys.stream(DeadLetter), "guard": keys.published(str(fields[3]))},
+        events={"event": [*fields, "data", said.model_dump_json()]},
+    )
+    await writer.send("XACK", entry.stream, group, entry.id)
+
+
+def letter(
+    keys: Keys, group: str, entry: Entry, reason: str
+) -> tuple[list[str | bytes], DeadLetter]:
+    """Attributes of a dead letter with the entry's fields, and its data, of one delivery."""
+    said = DeadLetter(
+        origin=entry.stream.removeprefix(keys.prefix),
+        entry=entry.id,
+        group=group,
+        reason=reason,
+        deliveries=1,
     )
     event_id = derived_id(DeadLetter.type, f"{entry.stream}:{entry.id}", group)
     fields = attributes(DeadLetter.type, event_id, group, entry.id)
-    fields += ["data", letter.model_dump_json()]
     if len(entry.fields) < MOST_FIELDS:
         for name, value in entry.fields.items():
             fields += [ORIGINAL + name, value]
-    await writer.run(
-        script("publish"),
-        keys={"stream": keys.stream(DeadLetter), "guard": keys.published(event_id)},
-        events={"event": fields},
-    )
-    await writer.send("XACK", entry.stream, group, entry.id)
+    return fields, said
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,9 @@ class DeadLetters:
         """Raises `NoSuchLetterError`."""
         try:
             rows: Any = await self._client.xrange(self._stream, letter_id, letter_id)
-        except RedisError as error:
+        except ResponseError as error:
+            if not str(error).startswith("Invalid stream ID"):
+                raise
             raise NoSuchLetterError(f"{letter_id} is not the id of a dead letter") from error
         if not rows:
             raise NoSuchLetterError(f"there is no dead letter {letter_id}")

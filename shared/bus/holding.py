@@ -9,8 +9,8 @@ import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import ensure_group, patiently
-from shared.bus.envelope import Entry, attributes
-from shared.bus.ids import derived_id
+from shared.bus.dead_letters import letter
+from shared.bus.envelope import Entry
 from shared.bus.keys import Keys
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
@@ -77,7 +77,7 @@ class Holding:
 
         After `limit` failures (0: at once) the entry becomes a dead letter.
         """
-        letter_id = derived_id(DeadLetter.type, f"{self.stream}:{entry.id}", self.group)
+        fields, said = letter(self._keys, self.group, entry, reason[:500])
         reply = await patiently(
             lambda: self._writer.run(
                 script("fail"),
@@ -87,9 +87,9 @@ class Holding:
                     "consumer": self.consumer,
                     "entry": entry.id,
                     "limit": limit,
-                    "reason": reason[:500],
+                    "letter": said.model_dump_json(),
                 },
-                events={"event": attributes(DeadLetter.type, letter_id, self.group, entry.id)},
+                events={"event": fields},
             ),
             "fail",
         )

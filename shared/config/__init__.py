@@ -4,8 +4,10 @@ from shared.config.document import ConfigError, Problem
 from shared.config.lint import Finding, lint
 from shared.config.models import (
     ANY,
+    AUTO,
     HEURISTIC_PREFIX,
     IDLE_UNLOAD_S,
+    TASK_PREFIX,
     TINY,
     AttemptLimits,
     Config,
@@ -23,8 +25,10 @@ from shared.config.stores import AuditConfig, StoresConfig
 
 __all__ = [
     "ANY",
+    "AUTO",
     "HEURISTIC_PREFIX",
     "IDLE_UNLOAD_S",
+    "TASK_PREFIX",
     "TINY",
     "AttemptLimits",
     "AuditConfig",

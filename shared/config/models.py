@@ -23,14 +23,20 @@ ANY = "any"
 TINY = "tiny"
 """Chain entry: the generated test model, whose text is noise."""
 
+AUTO = "auto"
+"""Instead of a model's name: the router chooses."""
+
+TASK_PREFIX = "task/"
+"""Start of a model's name that names a task."""
+
 HEURISTIC_PREFIX = "heuristic:"
 """Start of a chain entry that names rules instead of a model."""
 
 IDLE_UNLOAD_S = 300.0
 """For how long a model that nobody configured may be idle before it is unloaded."""
 
-RESERVED_NAMES = frozenset({ANY, TINY, "auto"})
-RESERVED_PREFIXES = (HEURISTIC_PREFIX, "task/")
+RESERVED_NAMES = frozenset({ANY, TINY, AUTO})
+RESERVED_PREFIXES = (HEURISTIC_PREFIX, TASK_PREFIX)
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]

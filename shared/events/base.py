@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$")]
 """A model, task, node or principal: printable, no spaces, at most 128 characters."""
 
+LOCAL = "local"
+"""The principal of all that is written on shared streams, as long as nobody has a key."""
+
 REQUEST_ID = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$"
 
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID)]

@@ -9,6 +9,8 @@ from shared.events.base import Event, Name, Operation, Priority, RequestId, Valu
 
 MAX_REPLY_NAME_LENGTH = 48
 
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
 MOST_TOKENS = 2**31 - 1
 """That an answer may be limited to: engines count in 32 bits."""
 
@@ -41,6 +43,17 @@ class FailureReason(StrEnum):
     AFTER_FIRST_BYTE = "after_first_byte"
     CANCELLED = "cancelled"
     STORE_LOST = "store_lost"
+
+    @property
+    def charge(self) -> int:
+        """0 where an attempt that ended so counts against nobody, else 1."""
+        return 0 if self in UNCHARGED else 1
+
+
+UNCHARGED = frozenset(
+    {FailureReason.NOT_RESIDENT, FailureReason.CONTEXT_EXCEEDED, FailureReason.PREEMPTED}
+)
+"""Bounded by the deadline instead."""
 
 
 class InferenceRequested(Event):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.bus.connection import ensure_group
 from shared.bus.dead_letters import PAGE, DeadLetters, Letter, NoSuchLetterError, bury
@@ -13,6 +14,7 @@ from shared.bus.writer import Writer
 from shared.events.inference import InferenceDispatched, InferenceRequested
 from shared.events.operations import DeadLetter
 from tests.bus.stored import read
+from tests.servers import free_port
 
 FIELDS: dict[Any, Any] = {b"id": b"r1", b"data": b"\xff no text", b"x-custom": b"kept"}
 
@@ -141,3 +143,12 @@ async def test_letters_are_listed_oldest_first_over_all_pages(
     entries = [letter.letter.entry for letter in await all_of(letters)]
 
     assert entries == [f"{number + 1}-0" for number in range(PAGE + 1)]
+
+
+async def test_a_store_that_is_away_is_not_taken_for_a_letter_that_is(keys: Keys) -> None:
+    away = Redis(host="127.0.0.1", port=free_port())
+
+    with pytest.raises(RedisConnectionError):
+        await DeadLetters(away, keys).one("1-1")
+
+    await away.aclose()

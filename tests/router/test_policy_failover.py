@@ -34,7 +34,7 @@ OFFERS = fleet_of(
         ],
     )
 ).offers
-CHARGED = [reason for reason, rule in RULES.items() if rule.charge]
+CHARGED = [reason for reason in RULES if reason.charge]
 
 
 def after(

@@ -15,12 +15,12 @@ from services.inference_worker.backends.port import (
 )
 from shared.config.models import HEURISTIC_PREFIX, HeuristicConfig
 from shared.events.base import Operation
-from shared.events.inference import FailureReason
+from shared.events.inference import MAX_BODY_BYTES, FailureReason
 from shared.events.models import LocalModel
 
 SLOTS = 32
-CONTEXT_TOKENS = 16 << 20
-"""Any text: no request's body is larger than 16 MiB."""
+CONTEXT_TOKENS = MAX_BODY_BYTES
+"""Any text: no request's body is larger."""
 
 
 def classify(text: str, rules: HeuristicConfig) -> str:

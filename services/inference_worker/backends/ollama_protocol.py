@@ -10,7 +10,7 @@ from typing import Any
 
 from services.inference_worker.backends.failures import failure
 from services.inference_worker.backends.parameters import require_one_answer, token_limit
-from services.inference_worker.backends.port import BackendError, Call, Delta, Finished
+from services.inference_worker.backends.port import BackendError, Call, Delta, Finished, joined
 from shared.events.base import Operation
 from shared.events.inference import FailureReason, Usage
 
@@ -90,22 +90,9 @@ class Answer:
         self._final: dict[str, Any] | None = None
 
     def read(self, lines: Iterable[bytes]) -> list[Delta]:
-        """What these lines add, neighbouring pieces of text as one. Raise `BackendError` where
-        one of them reports an error, which Ollama also does after status 200."""
-        deltas: list[Delta] = []
-        text: list[str] = []
-        for line in lines:
-            if not line.strip():
-                continue
-            content, extra = self._read(line)
-            if content:
-                text.append(content)
-            if extra:
-                deltas.append(Delta("".join(text), extra))
-                text.clear()
-        if text:
-            deltas.append(Delta("".join(text)))
-        return deltas
+        """What these lines add. Raise `BackendError` where one of them reports an error, which
+        Ollama also does after status 200."""
+        return joined(self._read(line) for line in lines if line.strip())
 
     def finished(self) -> Finished:
         """The engine's account. Raise `CRASHED` where it broke off without one."""

@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 from services.inference_worker.backends.failures import failure
 from services.inference_worker.backends.http import EngineHttp
 from services.inference_worker.backends.parameters import require_one_answer, token_limit
-from services.inference_worker.backends.port import BackendError, Call, Delta, Finished
+from services.inference_worker.backends.port import BackendError, Call, Delta, Finished, joined
 from shared.events.base import Operation
 from shared.events.inference import FailureReason, Usage
 
@@ -73,20 +73,8 @@ class Answer:
         self._timings: dict[str, Any] = {}
 
     def read(self, lines: Iterable[bytes]) -> list[Delta]:
-        """What these lines add. Neighbouring pieces of text come as one, so that a slow reader
-        gets few large deltas. Raise `BackendError` where the engine reports one."""
-        deltas: list[Delta] = []
-        text: list[str] = []
-        for event in _events(lines):
-            content, extra = self._read(event)
-            if content:
-                text.append(content)
-            if extra:
-                deltas.append(Delta("".join(text), extra))
-                text.clear()
-        if text:
-            deltas.append(Delta("".join(text)))
-        return deltas
+        """What these lines add. Raise `BackendError` where the engine reports an error."""
+        return joined(self._read(event) for event in _events(lines))
 
     def finished(self) -> Finished:
         """The engine's account. Raise `CRASHED` where it broke off without one."""

@@ -1,6 +1,6 @@
 """What the worker needs of an engine, whichever it is."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -37,6 +37,22 @@ class Delta:
     content: str = ""
     extra: dict[str, Any] | None = None
     """Other keys of an OpenAI delta, such as `tool_calls` or `reasoning_content`."""
+
+
+def joined(said: Iterable[tuple[str, dict[str, Any] | None]]) -> list[Delta]:
+    """Deltas for texts and what came beside them: neighbouring pieces of text as one, so that a
+    slow reader gets few large ones."""
+    deltas: list[Delta] = []
+    text: list[str] = []
+    for content, extra in said:
+        if content:
+            text.append(content)
+        if extra:
+            deltas.append(Delta("".join(text), extra))
+            text.clear()
+    if text:
+        deltas.append(Delta("".join(text)))
+    return deltas
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,22 +27,21 @@ class Next(Enum):
 @dataclass(frozen=True, slots=True)
 class Rule:
     next: Next
-    charge: int
     backoff: bool = True
     """Whether to wait where the same model may be next, which else would fail at once again."""
 
 
 RULES: Mapping[FailureReason, Rule] = {
-    FailureReason.NOT_RESIDENT: Rule(Next.SAME, charge=0),
-    FailureReason.PREEMPTED: Rule(Next.SAME, charge=0, backoff=False),
-    FailureReason.CONTEXT_EXCEEDED: Rule(Next.LARGER, charge=0, backoff=False),
-    FailureReason.NODE_LOST: Rule(Next.SAME, charge=1, backoff=False),
-    FailureReason.WORKER_RESTARTED: Rule(Next.SAME, charge=1),
-    FailureReason.REFUSED: Rule(Next.OTHER, charge=1),
-    FailureReason.TIMED_OUT: Rule(Next.OTHER, charge=1),
-    FailureReason.HUNG: Rule(Next.OTHER, charge=1),
-    FailureReason.CRASHED: Rule(Next.OTHER, charge=1),
-    FailureReason.OUT_OF_MEMORY: Rule(Next.OTHER, charge=1),
+    FailureReason.NOT_RESIDENT: Rule(Next.SAME),
+    FailureReason.PREEMPTED: Rule(Next.SAME, backoff=False),
+    FailureReason.CONTEXT_EXCEEDED: Rule(Next.LARGER, backoff=False),
+    FailureReason.NODE_LOST: Rule(Next.SAME, backoff=False),
+    FailureReason.WORKER_RESTARTED: Rule(Next.SAME),
+    FailureReason.REFUSED: Rule(Next.OTHER),
+    FailureReason.TIMED_OUT: Rule(Next.OTHER),
+    FailureReason.HUNG: Rule(Next.OTHER),
+    FailureReason.CRASHED: Rule(Next.OTHER),
+    FailureReason.OUT_OF_MEMORY: Rule(Next.OTHER),
 }
 """What may be tried again; every other reason is final."""
 
@@ -90,7 +89,7 @@ def after_failure(
     rule = RULES.get(failed.reason)
     if rule is None:
         return GiveUp(failed.reason, f"{failed.what}, which a retry cannot cure")
-    end = _end(failed, rule, limits, now_ms)
+    end = _end(failed, limits, now_ms)
     if end is not None:
         return end
     waiting = _moved(failed, rule.next, offers)
@@ -99,14 +98,14 @@ def after_failure(
     waiting = replace(
         waiting,
         attempt=waiting.attempt + 1,
-        charged=waiting.charged + rule.charge,
+        charged=waiting.charged + failed.reason.charge,
         not_before_ms=0,
     )
     active, overdue = reach(waiting.route, offers)
     if rule.backoff and failed.model in (active, *overdue):
         delay_ms = backoff_ms(waiting.attempt, random)
         waiting = replace(waiting, not_before_ms=now_ms + delay_ms)
-    return Retry(waiting, rule.charge)
+    return Retry(waiting, failed.reason.charge)
 
 
 def backoff_ms(attempt: int, random: float) -> int:
@@ -118,7 +117,7 @@ def backoff_ms(attempt: int, random: float) -> int:
     return int(full_ms * (1 - random / 2))
 
 
-def _end(failed: FailedAttempt, rule: Rule, limits: AttemptLimits, now_ms: int) -> GiveUp | None:
+def _end(failed: FailedAttempt, limits: AttemptLimits, now_ms: int) -> GiveUp | None:
     waiting = failed.waiting
     if failed.first_byte_sent:
         return GiveUp(
@@ -127,7 +126,7 @@ def _end(failed: FailedAttempt, rule: Rule, limits: AttemptLimits, now_ms: int) 
         )
     if waiting.deadline_ms <= now_ms:
         return GiveUp(FailureReason.DEADLINE, f"{failed.what} at the deadline")
-    if waiting.charged + rule.charge >= limits.limit:
+    if waiting.charged + failed.reason.charge >= limits.limit:
         return GiveUp(
             FailureReason.ATTEMPTS_EXHAUSTED,
             f"{limits.limit} attempts failed, the last one on {failed.what}",

@@ -5,15 +5,9 @@ from dataclasses import dataclass
 from services.router.policy.refusal import Refused
 from services.router.policy.request import RequestAttributes
 from services.router.policy.view import Fleet
-from shared.config.models import HEURISTIC_PREFIX, Config
+from shared.config.models import AUTO, HEURISTIC_PREFIX, TASK_PREFIX, Config
 from shared.events.base import Operation, Priority
 from shared.events.inference import FailureReason
-
-AUTO = "auto"
-"""Instead of a model's name: the router chooses."""
-
-TASK_PREFIX = "task/"
-"""Start of a model's name that names a task."""
 
 TASKS_BY_OPERATION = {Operation.COMPLETION: "complete", Operation.EMBEDDING: "embed"}
 """The task of a request that names none, where that is not the configured default."""
