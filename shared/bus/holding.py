@@ -1,7 +1,7 @@
 """What a consumer was given of a stream and has not settled yet: kept, taken over, given up."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -58,15 +58,25 @@ class Holding:
     async def take_over(self, client: Redis, idle_ms: int) -> list[Entry]:
         """What a dead consumer, or a cut read, left pending; what killed too many is buried."""
         await ensure_group(client, self.stream, self.group)
-        reply: Any = await client.xautoclaim(
-            self.stream, self.group, self.consumer, idle_ms, count=RECLAIM
+        reply = await self._writer.run(
+            script("take_over"),
+            keys={"source": self.stream},
+            args={
+                "group": self.group,
+                "consumer": self.consumer,
+                "idle_ms": idle_ms,
+                "most": RECLAIM,
+            },
+            rest=await self._from_the_future(client, idle_ms),
         )
         taken_over = []
-        for entry_id, fields in (*reply[1], *await self._claim_from_the_future(client, idle_ms)):
-            if not fields or entry_id.decode() in self._held:
+        taken = {entry_id: (deliveries, words) for entry_id, deliveries, words in reply[1]}
+        for entry_id, (deliveries, words) in taken.items():
+            if entry_id.decode() in self._held:
                 continue
+            fields = dict(zip(words[::2], words[1::2], strict=True))
             entry = Entry(self.stream, entry_id.decode(), fields)
-            if await self._deliveries(client, entry) > ATTEMPTS:
+            if deliveries > ATTEMPTS:
                 await self.fail(entry, "its consumers died while they handled it", limit=0)
             else:
                 taken_over.append(entry)
@@ -101,7 +111,7 @@ class Holding:
         pause_s = min(BACKOFF_CAP_S, float(BACKOFF_S * 2 ** (int(reply[1]) - 1)))
         return pause_s * random.uniform(0.8, 1.2)  # noqa: S311
 
-    async def _claim_from_the_future(self, client: Redis, idle_ms: int) -> Sequence[Any]:
+    async def _from_the_future(self, client: Redis, idle_ms: int) -> list[bytes]:
         """What was delivered at a time that the store's clock, set back since, has yet to reach.
 
         It never seems idle, unless a living consumer beats for it.
@@ -115,20 +125,8 @@ class Holding:
             for each in pending
             if each["time_since_delivered"] == 0 and each["message_id"].decode() not in self._held
         }
-        left = [
+        return [
             entry_id
             for entry_id, since_s in self._ahead_since_s.items()
             if (now_s - since_s) * 1000 > idle_ms
         ]
-        if not left:
-            return []
-        claimed: Sequence[Any] = await client.xclaim(
-            self.stream, self.group, self.consumer, min_idle_time=0, message_ids=[*left]
-        )
-        return claimed
-
-    async def _deliveries(self, client: Redis, entry: Entry) -> int:
-        rows: Any = await client.xpending_range(
-            self.stream, self.group, entry.id, entry.id, count=1
-        )
-        return int(rows[0]["times_delivered"]) if rows else 0

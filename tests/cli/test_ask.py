@@ -12,6 +12,9 @@ from tests.waiting import until
 
 MIB = 1024 * 1024
 
+ENDLESS = " ".join(["one"] * 300)
+"""Of the slow model a minute: nobody comes too late to stop it."""
+
 
 def cancelled(plane: Plane) -> int:
     with redis.Redis.from_url(plane.url) as client:
@@ -123,20 +126,20 @@ def test_a_long_silence_is_explained_and_ends_with_the_deadline(command: Command
 
 async def test_ctrl_c_cancels_the_request(plane: Plane, command: Command) -> None:
     before = cancelled(plane)
-    asking = command.start("ask", "one two three four five six seven eight", "--model", "slow")
-    await until(lambda: "one" in asking.out)
+    asking = command.start("ask", ENDLESS, "--model", "slow")
+    await until(lambda: "one" in asking.out, timeout_s=20)
 
     asking.interrupt()
     asked = asking.finish()
 
     assert asked.code == 130
     assert "Traceback" not in asked.err
-    await until(lambda: cancelled(plane) == before + 1)
+    await until(lambda: cancelled(plane) > before, timeout_s=20)
 
 
 async def test_a_reader_that_leaves_cancels_the_request(plane: Plane, command: Command) -> None:
     before = cancelled(plane)
-    asking = command.spawn("ask", "one two three four five six seven eight", "--model", "slow")
+    asking = command.spawn("ask", ENDLESS, "--model", "slow")
     assert asking.stdout is not None
     assert asking.stderr is not None
 
@@ -145,8 +148,9 @@ async def test_a_reader_that_leaves_cancels_the_request(plane: Plane, command: C
     said = asking.stderr.read()
 
     assert asking.wait() == 1
-    assert said == ""
-    await until(lambda: cancelled(plane) == before + 1)
+    assert said == "" or said.startswith("(Waiting; ./roundhouse why")
+    assert "Traceback" not in said
+    await until(lambda: cancelled(plane) > before, timeout_s=20)
     asking.stderr.close()
     assert asking.stdin is not None
     asking.stdin.close()

@@ -92,9 +92,9 @@ async def test_deliveries_that_a_bad_network_swallows_are_noticed(
         for number in range(60):
             await post(configured, str(number))
 
-        await until(lambda: everything_is_delivered(configured, 60), timeout_s=20)
+        await until(lambda: everything_is_delivered(configured, 60), timeout_s=60)
         network.loss = 0
-        await until(lambda: nothing_pends(configured), timeout_s=10)
+        await until(lambda: nothing_pends(configured), timeout_s=30)
     assert network.cut
 
 
