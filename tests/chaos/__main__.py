@@ -16,7 +16,7 @@ from tests.chaos.plan import plan
 from tests.chaos.run import Result, Run
 
 DOCUMENTS = Path(__file__).parents[2] / "docs" / "benchmarks"
-MUTANT_REQUESTS = 3_000
+MUTANT_REQUESTS = 2_000
 SHOWN = 20
 """Findings that are printed of a failed run."""
 

@@ -1,6 +1,7 @@
 """A copy of this tree with the fence taken out: the checker must find what that lets happen."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,15 +26,12 @@ def run(folder: Path, seed: int, requests: int) -> dict[str, Any]:
     assert FENCE in script
     (folder / SCRIPT).write_text(script.replace(FENCE, ""))
     result = folder / "result.json"
-    command = [
-        sys.executable,
-        "-m",
-        "tests.chaos",
-        "--seed",
-        str(seed),
-        "--requests",
-        str(requests),
-    ]
-    subprocess.run([*command, "--json", result], cwd=folder, check=False)
+    options = ["--seed", str(seed), "--requests", str(requests), "--json", str(result)]
+    subprocess.run(
+        [sys.executable, "-m", "tests.chaos", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "TMPDIR": str(folder)},
+        check=False,
+    )
     [row] = json.loads(result.read_text())
     return dict(row)

@@ -26,6 +26,7 @@ COLUMNS = (
     "retried",
     "takeover_s",
     "drained_s",
+    "reborn",
     "doubled",
     "missing",
     "audit_rows",
@@ -47,8 +48,9 @@ and the store's clock is set. Then a checker reads the streams and Postgres:
 
 `retried` are requests with more than one attempt, `takeover_s` is the longest time from the death
 of a leading router to its successor's first term (the lease of a router is {lease_s} s here),
-`drained_s` how long after the last fault everything had ended. `doubled` are requests with two
-final events, `missing` those with none.
+`drained_s` how long after the last fault everything had ended. Once in a run the store's clock
+leaps two hours; an id is remembered for one, so what is published again after that is a new
+request: `reborn`. `doubled` are all others with two final events, `missing` requests with none.
 """
 
 MUTANT = """The same with one line of `finish.lua` taken out: that an executor's last word is heard
@@ -68,6 +70,7 @@ def row(result: Result) -> dict[str, Any]:
         "retried": retried,
         "takeover_s": round(max(result.takeovers_s, default=0.0), 2),
         "drained_s": round(result.drained_s, 1),
+        "reborn": result.reborn,
         "doubled": result.doubled,
         "missing": result.missing,
         "audit_rows": "" if result.audit_rows is None else result.audit_rows,

@@ -10,7 +10,7 @@ from time import monotonic
 
 from tests.chaos import trail
 from tests.chaos.cell import KEYS, Cell
-from tests.chaos.checker import Evidence, stories, violations
+from tests.chaos.checker import Evidence, stories, told_twice, violations
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
 from tests.chaos.plan import TWO_HOURS_S, Kind, Plan
@@ -46,6 +46,8 @@ class Result:
     finals: Counter[str] = field(default_factory=Counter)
     attempts: Counter[int] = field(default_factory=Counter)
     doubled: int = 0
+    reborn: int = 0
+    """Published again after the clock had leapt over all the time that an id is remembered."""
     missing: int = 0
     audit_rows: int | None = None
     takeovers_s: list[float] = field(default_factory=list)
@@ -163,11 +165,13 @@ class Run:
         evidence = Evidence(self._tape, load.promised, load.answers, trace, rows)
         result.audit_rows = len(rows.requests)
         result.wrong += violations(evidence)
-        told = stories(self._tape)
+        told, twice = stories(self._tape), told_twice(self._tape)
         result.accepted = len(self._tape.accepted)
         result.finals = Counter(
             {each.split(".")[-2]: len(self._tape.heard[each]) for each in FINALS}
         )
         result.attempts = Counter(len(story.routed) for story in told.values())
-        result.doubled = sum(len(story.finals) > 1 for story in told.values())
+        doubled = {each for each, story in told.items() if len(story.finals) > 1}
+        result.doubled = len(doubled - twice)
+        result.reborn = len(doubled & twice)
         result.missing = len(self._tape.accepted.keys() - told.keys())
