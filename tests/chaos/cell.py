@@ -204,7 +204,8 @@ class Cell:
             need_mib=100,
             idle_unload_s=8.0,
         )
-        return Config(nodes=nodes, models=models, tasks=_tasks(), timing=TIMING, attempts=ATTEMPTS)
+        base: dict[str, Any] = {"timing": TIMING, "attempts": ATTEMPTS, "tasks": _tasks()}
+        return Config(nodes=nodes, models=models, **(base | self._changes))
 
     async def _write_tiny_model(self) -> None:
         module = "services.inference_worker.tiny_model"
