@@ -2,6 +2,9 @@
 
 import sys
 
-from cli.app import main
+from cli.interrupt import ending_at_once
+
+with ending_at_once():
+    from cli.app import main
 
 main(sys.argv[1:])

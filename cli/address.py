@@ -4,8 +4,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from cli.errors import UserError
 from cli.supervisor.folder import DataFolder, RunState
 from cli.supervisor.ports import url
@@ -17,7 +15,12 @@ DEFAULT_CONFIG = ROOT / "roundhouse.yaml"
 
 def environment() -> Mapping[str, str]:
     """The shell's environment, and below it what .env in the checkout says."""
-    written = {key: value for key, value in dotenv_values(ROOT / ".env").items() if value}
+    file = ROOT / ".env"
+    if not file.exists():
+        return dict(os.environ)
+    from dotenv import dotenv_values
+
+    written = {key: value for key, value in dotenv_values(file).items() if value}
     return {**written, **os.environ}
 
 

@@ -79,7 +79,7 @@ async def exchange(
     try:
         await requester.publish(request_id, body, extensions, stream)
         final = await _end(stream, on_delta)
-    except (asyncio.CancelledError, BrokenPipeError):
+    except (asyncio.CancelledError, OSError):
         await _cancel(requester, request_id, "whoever asked stopped waiting")
         raise
     finally:

@@ -1,17 +1,16 @@
 """The command line's connection to the store."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from cli.address import environment, redis_url
 from cli.errors import UserError
+from cli.output import OWN_ERRORS
 from cli.supervisor.probes import without_password
 from shared.bus.connection import UNAVAILABLE, is_out_of_memory, make_client
 from shared.bus.envelope import envelope
@@ -21,6 +20,7 @@ from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.events.base import Event
 from shared.instances import new_instance
+from shared.log import silenced
 
 SOURCE = "cli"
 
@@ -55,16 +55,16 @@ class Connection:
 @asynccontextmanager
 async def connected(data: Path | None = None) -> AsyncIterator[Connection]:
     """Connect to the store that runs. Raise `UserError` where none answers, or no longer."""
-    _silence_the_bus()
     url = redis_url(data)
     shown = without_password(url)
     client = await _client(url, shown)
     writer = Writer(client)
     try:
-        yield Connection(client, writer, Keys(environment().get("ROUNDHOUSE_PREFIX", "rh:")))
-    except BrokenPipeError:
-        raise  # of our own output, not of the store
+        with silenced():  # what the bus logs would stand between the lines of an answer
+            yield Connection(client, writer, Keys(environment().get("ROUNDHOUSE_PREFIX", "rh:")))
     except (StoreUnavailableError, *UNAVAILABLE) as error:
+        if isinstance(error, OSError) and error.errno in OWN_ERRORS:
+            raise  # of our own output, not of the store
         raise UserError(
             f"The store at {shown} went away, and may or may not have taken this.",
             "See ./roundhouse status; then look before you try again.",
@@ -101,8 +101,3 @@ async def _client(url: str, shown: str) -> Redis:
             "See ./roundhouse status, or start one with ./roundhouse up.",
         ) from error
     return client
-
-
-def _silence_the_bus() -> None:
-    """What the bus logs for services would stand between the lines of an answer."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

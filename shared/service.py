@@ -8,17 +8,17 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 import uvicorn
 import uvloop
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import to_json
 
 from shared.bus.bus import Bus
+from shared.log import get_logger
 from shared.settings import ServiceSettings
 from shared.telemetry import configure_logging
 
-log = structlog.get_logger()
+log = get_logger()
 
 Scope = dict[str, Any]
 Asgi = Callable[[Scope, Any, Any], Any]

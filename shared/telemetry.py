@@ -4,8 +4,9 @@ import logging
 import sys
 from typing import TextIO, cast
 
-import structlog
 from prometheus_client import Counter, Gauge, Histogram
+
+from shared.log import structlog_alone
 
 HANDLED = Counter("roundhouse_events_handled_total", "Entries handled and settled", ["stream"])
 HANDLER_FAILURES = Counter("roundhouse_handler_failures_total", "Handlings that raised", ["stream"])
@@ -66,6 +67,7 @@ class _Stderr:
 
 def configure_logging(service: str, level: str) -> None:
     """One JSON object a line on stderr, with the service's name in each."""
+    structlog = structlog_alone()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -5,20 +5,11 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio
-import structlog
 
 from shared.bus.keys import Keys
 from tests.servers import Store, redis7_binary, valkey_binary
 
 BINARIES = {"valkey-9": valkey_binary(), "redis-7.0": redis7_binary()}
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """A command that a test runs in this process silences the log for itself alone."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session", params=BINARIES)

@@ -11,8 +11,6 @@ import typer
 from cli.address import configuration
 from cli.commands.options import Data, Json
 from cli.errors import UserError
-from cli.store import SOURCE, connected
-from shared.bus.configuration import store_configuration
 from shared.config import Config, ConfigError, lint, load_config, locate
 
 File = Annotated[
@@ -71,6 +69,16 @@ def apply(file: File = None, data: Data = None, as_json: Json = False) -> None:
         typer.echo(f"Unchanged: it is in force already, as version {version}.")
 
 
+def sound(path: Path | None) -> Config:
+    """The configuration. Raise `UserError` for one that cannot work as written."""
+    config, findings = _read(path)
+    errors = [each for each in findings if each.level == "error"]
+    if config is None or errors:
+        listed = "\n".join(_line(_shown(path), each) for each in errors)
+        raise UserError(f"The configuration cannot work as written.\n{listed}", "Correct it.")
+    return config
+
+
 def _read(path: Path | None) -> tuple[Config | None, list[Finding]]:
     """The configuration, and what is wrong with it; None where it cannot even be read."""
     try:
@@ -115,12 +123,19 @@ def _works(findings: list[Finding]) -> bool:
 
 def _show(name: str, findings: list[Finding], *, err: bool = False) -> None:
     for each in findings:
-        typer.echo(f"{name}:{each.line}:{each.column}: {each.level}: {each.message}", err=err)
+        typer.echo(_line(name, each), err=err)
     if not findings:
         typer.echo(f"{name}: ok", err=err)
 
 
+def _line(name: str, finding: Finding) -> str:
+    return f"{name}:{finding.line}:{finding.column}: {finding.level}: {finding.message}"
+
+
 async def _apply(data: Path | None, config: Config) -> tuple[int, bool]:
+    from cli.store import SOURCE, connected  # redis-py, which `check` can do without
+    from shared.bus.configuration import store_configuration
+
     async with connected(data) as connection:
         client, keys = connection.client, connection.keys
         before: Any = await client.hget(keys.config, "version")

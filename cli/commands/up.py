@@ -2,21 +2,20 @@
 
 import asyncio
 import os
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cli.address import configuration, data_folder, environment
 from cli.commands.options import Data
+from cli.supervisor.become import Task, become_supervisor
+from cli.supervisor.configuring import read
 from cli.supervisor.detach import DETACHED, start_in_background
-from cli.supervisor.folder import DataFolder
 from cli.supervisor.plan import Wishes
 from cli.supervisor.services import SERVICES, Services
 from cli.supervisor.terminal import Terminal
-from cli.supervisor.up import up as run
-from shared.config import Config, load_config
 
 
 def up(
@@ -41,11 +40,11 @@ def up(
 
     Example: ./roundhouse up --detach --port 9000
     """
-    terminal = Terminal()
     detached = os.environ.pop(DETACHED, None) is not None
     if detach and not detached:
-        raise typer.Exit(start_in_background(terminal))
-    loaded = load_config(file := configuration(config))
+        raise typer.Exit(start_in_background(Terminal()))
+    file = configuration(config)
+    loaded = asyncio.run(read(file)) if file else {}
     wishes = Wishes(
         data=data or data_folder(),
         host=host,
@@ -56,16 +55,16 @@ def up(
         left_out=_left_out(loaded),
     )
     services = context.obj if isinstance(context.obj, Services) else SERVICES
-    log = DataFolder(wishes.data).log("supervisor")
-    ready = partial(terminal.leave_for, log) if detached else terminal.stay
-    asyncio.run(run(wishes, services, terminal, ready))
+    become_supervisor(Task(wishes, services, detached))
 
 
-def _stores(config: Config) -> dict[str, str]:
+def _stores(config: Mapping[str, Any]) -> dict[str, str]:
     """Stores that the configuration names, as the environment would; an empty variable is none."""
-    named = {"REDIS_URL": config.stores.redis, "DATABASE_URL": config.stores.postgres}
+    stores = config.get("stores", {})
+    named = {"REDIS_URL": stores.get("redis"), "DATABASE_URL": stores.get("postgres")}
     return {variable: url for variable, url in named.items() if url}
 
 
-def _left_out(config: Config) -> frozenset[str]:
-    return frozenset({"audit-logger"}) if config.audit.mode == "off" else frozenset()
+def _left_out(config: Mapping[str, Any]) -> frozenset[str]:
+    is_off = config.get("audit", {}).get("mode") == "off"
+    return frozenset({"audit-logger"}) if is_off else frozenset()

@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli.errors import UserError
 
@@ -19,10 +19,9 @@ NEEDED_MIB = 64
 MIB = 1024 * 1024
 
 
-class ProcessState(BaseModel):
+@dataclass(frozen=True)
+class ProcessState:
     """One process as the supervisor last saw it."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     state: str
@@ -33,10 +32,9 @@ class ProcessState(BaseModel):
     store: bool
 
 
-class RunState(BaseModel):
+@dataclass(frozen=True)
+class RunState:
     """What one supervisor keeps running. `urls` of its stores hold their passwords."""
-
-    model_config = ConfigDict(frozen=True)
 
     pid: int
     http_host: str
@@ -107,8 +105,10 @@ class DataFolder:
     def state(self) -> RunState | None:
         """What ran last, whether or not it still does."""
         try:
-            return RunState.model_validate_json(self._state.read_bytes())
-        except (OSError, ValidationError):
+            said = json.loads(self._state.read_bytes())
+            processes = tuple(ProcessState(**each) for each in said["processes"])
+            return RunState(**{**said, "external": tuple(said["external"]), "processes": processes})
+        except (OSError, ValueError, TypeError, KeyError):  # there is none, or of another version
             return None
 
     def running(self) -> RunState | None:
@@ -118,7 +118,7 @@ class DataFolder:
 
     def write_state(self, state: RunState) -> None:
         partial = self._state.with_suffix(".partial")
-        write_private(partial, state.model_dump_json(indent=1))
+        write_private(partial, json.dumps(asdict(state), indent=1))
         partial.replace(self._state)
 
     def log(self, name: str) -> Path:

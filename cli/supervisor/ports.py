@@ -5,8 +5,6 @@ import errno
 import socket
 from collections.abc import Iterable, Mapping
 
-import psutil
-
 from cli.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -68,6 +66,8 @@ def _refused(host: str, port: int, error: OSError) -> UserError:
 
 def holder(port: int) -> str | None:
     """Name and process id of the program that listens on `port`, where this user may know."""
+    import psutil
+
     with contextlib.suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN

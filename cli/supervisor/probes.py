@@ -2,15 +2,14 @@
 
 import asyncio
 import json
+import os
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from cli.supervisor.resp import RefusedError, ask
 
 PROBE_S = 2.0
 OLDEST_MAJOR = 7
@@ -20,6 +19,8 @@ NOT_YET = {b"C57P03", b"C53300"}
 """cannot_connect_now, too_many_connections; another error comes from one that works."""
 
 ROLE = "postgres"
+INFO = re.compile(r"^(\w+):(.*?)\r?$", re.MULTILINE)
+LOCKED = re.compile("WRONGPASS|NOAUTH|NOPERM|ERR .*AUTH")
 STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 
 
@@ -65,23 +66,24 @@ async def store_lacks(url: str) -> str | None:
 
 async def store_facts(url: str) -> StoreFacts | str:
     """What the store at `url` says of itself, or why it says nothing."""
-    client = Redis.from_url(
-        url, socket_connect_timeout=PROBE_S, socket_timeout=PROBE_S, retry=Retry(NoBackoff(), 0)
-    )
     try:
-        info = await client.info()
-    except AuthenticationError:
-        return "it refuses the password"
-    except (RedisError, OSError) as error:
-        return str(error)
-    finally:
-        await client.aclose()
+        async with asyncio.timeout(PROBE_S):
+            told = await ask(url, "INFO")
+    except TimeoutError:
+        return f"it has not answered for {PROBE_S:g} s"
+    except RefusedError as error:
+        return "it refuses the password" if LOCKED.match(str(error)) else str(error)
+    except OSError as error:
+        return _reason(error)
+    info = dict(INFO.findall(str(told, "utf-8", "replace") if isinstance(told, bytes) else ""))
+    if "redis_version" not in info:
+        return "what answers is no store"
     if int(info.get("loading", 0)):
-        return "it is still reading its files"
+        return _loading(info)
     return StoreFacts(
-        version=str(info["redis_version"]),
-        append_only=bool(info["aof_enabled"]),
-        eviction=str(info["maxmemory_policy"]),
+        version=info["redis_version"],
+        append_only=info["aof_enabled"] == "1",
+        eviction=info["maxmemory_policy"],
     )
 
 
@@ -112,6 +114,27 @@ async def database_lacks(url: str) -> str | None:
     return None if kind in b"ER" else "what answers is no Postgres"
 
 
+def _reason(error: OSError) -> str:
+    """asyncio puts the address into `strerror`; resolvers have negative numbers and own words."""
+    known = error.errno is not None and error.errno > 0
+    return os.strerror(error.errno) if known and error.errno else error.strerror or str(error)
+
+
+def _loading(info: Mapping[str, str]) -> str:
+    """Large files take minutes; that the share grows tells loading from hanging."""
+    share = float(info.get("loading_loaded_perc", 0))
+    return f"it is still reading its files ({share:.0f} %)"
+
+
+async def has_key(url: str, key: str) -> bool | None:
+    """Whether the store at `url` has it; None where the store does not say."""
+    try:
+        async with asyncio.timeout(PROBE_S):
+            return await ask(url, "EXISTS", key) == 1
+    except (RefusedError, OSError, TimeoutError):
+        return None
+
+
 def without_password(url: str) -> str:
     """For showing: what stands between the scheme and the host is left out."""
     parts = urlsplit(url)
@@ -133,8 +156,10 @@ async def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
 
 def _failed_checks(body: bytes) -> str:
     try:
-        checks = json.loads(body)["checks"]
-        failed = [name for name, passed in checks.items() if not passed]
+        said = json.loads(body)
+        services = said.get("services", {"": said}).values()
+        checks = [check for service in services for check in service["checks"].items()]
     except (ValueError, KeyError, TypeError, AttributeError):
-        failed = []
+        checks = []
+    failed = [f"{name} ({why})" for name, why in checks if why != "ok"]
     return ", ".join(failed) or "it does not say why"

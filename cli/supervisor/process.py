@@ -14,6 +14,7 @@ from typing import BinaryIO
 from cli.errors import UserError
 
 READY_WITHIN_S = 60.0
+"""Without news of what is still missing: a store that reads large files says how far it is."""
 UNNEEDED_WITHIN_S = 20.0
 TRIES = 3
 """Ends before it was ever ready, after which starting again is not worth the wait."""
@@ -76,14 +77,19 @@ class Child:
 
     async def until_ready(self) -> None:
         """Raise `UserError` when it will not become ready, or not soon enough."""
+        clock = asyncio.get_running_loop().time
         within_s = READY_WITHIN_S if self.program.needed else UNNEEDED_WITHIN_S
+        known = {self.note}
         try:
-            async with asyncio.timeout(within_s):
+            async with asyncio.timeout(within_s) as patience:
                 while self.state is not State.READY:
                     self._changed.clear()
                     if self.state is State.RESTARTING:
                         self._give_up_if_hopeless()
                     await self._changed.wait()
+                    if self.note not in known:
+                        known.add(self.note)
+                        patience.reschedule(clock() + within_s)
         except TimeoutError:
             raise self._failure(f"is not ready after {within_s:g} s: {self.note}") from None
 
@@ -152,7 +158,8 @@ class Child:
 
     async def _watch(self) -> None:
         while lack := await self.program.lacks():
-            self.note = lack
+            if lack != self.note:
+                self._become(State.STARTING, lack)
             await asyncio.sleep(0.05)
         self._become(State.READY)
 

@@ -1,13 +1,13 @@
 """What `up` tells the person in front of it."""
 
 import contextlib
+import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
 
 from cli.supervisor.process import Child, State
 
@@ -17,26 +17,22 @@ if TYPE_CHECKING:
 DETACHED_AND_READY = "\x04"
 """The last line that a detached supervisor writes to the terminal it was started from."""
 
+STILL_EVERY_S = 2.0
 
-class SteadyConsole(Console):
-    """One that does not end the program when its reader has ended."""
 
-    def on_broken_pipe(self) -> None:
-        write_to(Path(os.devnull))
+ERASE = "\r\033[K"
 
 
 class Terminal:
-    """Lines, and a spinner below them where a person watches."""
+    """Lines, and below them, where a person watches, what is being done."""
 
     def __init__(self) -> None:
-        self._console = SteadyConsole(highlight=False, soft_wrap=True, markup=False)
+        self._doing = ""
         self._seen: set[str] = set()
+        self._told_s: dict[str, float] = {}
 
     def say(self, line: str = "") -> None:
-        try:
-            self._console.print(line)
-        except OSError:
-            self.fall_silent()
+        self._write(f"{line}\n")
 
     def fall_silent(self) -> None:
         """The terminal was closed: nobody listens any more."""
@@ -44,12 +40,15 @@ class Terminal:
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        if self._console.is_terminal:
-            with self._console.status(f"{what} ..."):
-                yield
-        else:
+        if not sys.stdout.isatty():
             self.say(what)
             yield
+            return
+        self._do(f"{what} ...")
+        try:
+            yield
+        finally:
+            self._do("")
 
     def child_changed(self, child: Child) -> None:
         name = child.program.name
@@ -61,6 +60,16 @@ class Terminal:
                 self.say(f"  {name:<18} ready again, process {child.pid}")
             case State.RESTARTING:
                 self.say(f"  {name:<18} {child.note} (log: {child.program.log})")
+            case State.STARTING if child.program.store and child.note:
+                self._still(name, child.note)
+
+    def _still(self, name: str, lack: str) -> None:
+        """Whoever waits long for a store with large files is told how far it is."""
+        now_s = time.monotonic()
+        since_s = self._told_s.setdefault(name, now_s)
+        if now_s - since_s > STILL_EVERY_S:
+            self._told_s[name] = now_s
+            self.say(f"  {name:<18} {lack}")
 
     def everything_ready(self, plan: "Plan", data: Path, seconds: float) -> None:
         question = '{"model":"auto","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
@@ -79,8 +88,20 @@ class Terminal:
     def leave_for(self, log: Path) -> None:
         """The program that started this one may go on; from now on, write to `log`."""
         self.say(DETACHED_AND_READY)
-        sys.stdout.flush()
         write_to(log)
+
+    def _do(self, what: str) -> None:
+        self._doing = what
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        line = f"{ERASE}{text}{self._doing}" if sys.stdout.isatty() else text
+        try:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # a full disk has room again
+                self.fall_silent()
 
 
 def write_to(file: Path) -> None:

@@ -6,20 +6,17 @@ import signal
 import time
 from collections.abc import Callable
 
-from redis.exceptions import RedisError
-
 from cli.errors import UserError
+from cli.supervisor.configuring import NotConfiguredError, put_in_force
 from cli.supervisor.folder import DataFolder, ProcessState, RunState
 from cli.supervisor.leftovers import end_leftovers
 from cli.supervisor.plan import Plan, Planner, Wishes
-from cli.supervisor.probes import without_password
+from cli.supervisor.probes import has_key, without_password
 from cli.supervisor.process import Child
 from cli.supervisor.services import Services
 from cli.supervisor.stores import Store
 from cli.supervisor.supervisor import Supervisor
 from cli.supervisor.terminal import Terminal
-from shared.bus.configuration import apply_configuration, configuration_version
-from shared.config import ConfigError, load_config
 
 EXTERNAL_WITHIN_S = 5.0
 CONFIG_ERROR_AGAIN_S = 30.0
@@ -65,12 +62,12 @@ class Up:
                 await self._until_reachable(store)
             stores, *services = self._supervisor.stages
             await self._supervisor.start(stores)
-            await self._configure()
+            configured = await self._configure()
             for stage in services:
                 await self._supervisor.start(stage)
         self._terminal.everything_ready(self._plan, self._folder.root, time.monotonic() - started_s)
         ready()
-        await self._keep_configured()
+        await self._keep_configured(configured)
 
     async def _until_reachable(self, store: Store) -> None:
         url = self._wishes.environment[store.url_variable]
@@ -90,25 +87,31 @@ class Up:
             raise error
         self._goes_without(error)
 
-    async def _configure(self) -> None:
-        """Without a file, what was applied by hand stays in force."""
-        url, file, prefix = self._plan.redis_url, self._wishes.config, self._wishes.prefix
-        if file is not None or await configuration_version(url, prefix) is None:
-            await apply_configuration(url, file, prefix)
+    async def _configure(self) -> str:
+        """The key that says that a configuration is in force."""
+        try:
+            return await self._put_in_force()
+        except NotConfiguredError as error:
+            raise UserError(
+                f"The configuration could not be stored: {error}.", "See ./roundhouse logs valkey"
+            ) from error
 
-    async def _keep_configured(self) -> None:
+    async def _put_in_force(self) -> str:
+        wishes = self._wishes
+        return await put_in_force(wishes.config, self._plan.redis_url, wishes.prefix)
+
+    async def _keep_configured(self, key: str) -> None:
         """A FLUSHALL takes the configuration with it; the store itself may also be restarting."""
-        url, prefix = self._plan.redis_url, self._wishes.prefix
         while True:
             await asyncio.sleep(CONFIGURATION_EVERY_S)
             try:
-                if await configuration_version(url, prefix) is None:
-                    await apply_configuration(url, self._wishes.config, prefix)
+                if await has_key(self._plan.redis_url, key) is False:
+                    await self._put_in_force()
                     self._terminal.say("  The store had lost the configuration; it is back.")
-            except ConfigError as error:
+            except UserError as error:
                 self._terminal.say(f"  The store lost the configuration, and\n{error}")
                 await asyncio.sleep(CONFIG_ERROR_AGAIN_S)
-            except (RedisError, OSError):
+            except NotConfiguredError:
                 continue
 
     def _goes_without(self, error: UserError) -> None:
@@ -151,9 +154,8 @@ class Up:
 async def up(
     wishes: Wishes, services: Services, terminal: Terminal, ready: Callable[[], None]
 ) -> None:
-    """Run everything until SIGINT, SIGTERM or SIGHUP. Raise `UserError`, `ConfigError`."""
+    """Run everything until SIGINT, SIGTERM or SIGHUP. Raise `UserError`."""
     stop, hurry = _signals(terminal)
-    load_config(wishes.config)
     folder = DataFolder(wishes.data)
     folder.prepare()
     with folder.held():

@@ -7,7 +7,6 @@ store knows each event by its id.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, GroupReader, patiently
@@ -15,9 +14,10 @@ from shared.bus.envelope import Entry
 from shared.bus.holding import Holding
 from shared.bus.subscriber import BATCH
 from shared.bus.writer import Writer
+from shared.log import get_logger
 from shared.telemetry import HANDLED, HANDLER_FAILURES
 
-log = structlog.get_logger()
+log = get_logger()
 
 LINGER_S = 0.05
 """What arrives meanwhile comes with the next read: at most twenty reads a second."""

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from shared.bus.batches import Batches, Effects
@@ -24,13 +23,14 @@ from shared.bus.tail import EntryHandler, decoded, tail
 from shared.bus.writer import Writer
 from shared.config import Config
 from shared.events.base import Event
+from shared.log import get_logger
 from shared.settings import ServiceSettings
 from shared.telemetry import ROUND_TRIP_SECONDS, STORE_UP
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-log = structlog.get_logger()
+log = get_logger()
 
 PING_S = 1.0
 STORE_SILENT_S = 5.0
@@ -208,6 +208,9 @@ class Bus:
             events={"event": fields},
         )
 
+    def _silence(self, silent_s: float) -> str:
+        return f"silent for {silent_s:.0f} s" if self._heard_at else "has not answered yet"
+
     def note_failure(self, error: BaseException) -> None:
         """Work that should go on all the time failed, and is tried again."""
         self._failures.append((monotonic(), repr(error)[:200]))
@@ -223,7 +226,7 @@ class Bus:
             unread |= consumption.failing
         dead = [task for task in self._tasks if task.done()]
         return {
-            "store": "" if silent_s < STORE_SILENT_S else f"silent for {silent_s:.0f} s",
+            "store": "" if silent_s < STORE_SILENT_S else self._silence(silent_s),
             "configuration": "" if self.configuration.known else "none applied yet",
             "subscribers": "; ".join(f"{name}: {why}" for name, why in unread.items()),
             "background": f"{len(dead)} background tasks ended" if dead else self._keeps_failing(),

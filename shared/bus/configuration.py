@@ -5,7 +5,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import UNAVAILABLE, make_client
@@ -13,8 +12,9 @@ from shared.bus.envelope import envelope
 from shared.bus.keys import Keys
 from shared.config import Config, load_config
 from shared.events.operations import ConfigChanged
+from shared.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 POLL_S = 1.0
 

@@ -5,7 +5,6 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-import structlog
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -20,8 +19,9 @@ from redis.exceptions import (
 
 from shared.bus.line import ANSWER_TIMEOUT_S, Line, Rows
 from shared.bus.scripts import Argument, script
+from shared.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 T = TypeVar("T")
 

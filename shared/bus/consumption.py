@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic
 
-import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import patiently
@@ -14,9 +13,10 @@ from shared.bus.keys import Keys
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.events.base import Event
+from shared.log import get_logger
 from shared.telemetry import HANDLED, HANDLER_FAILURES
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class InvalidEntryError(Exception):

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import ensure_group, patiently
@@ -15,9 +14,10 @@ from shared.bus.keys import Keys
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.events.operations import DeadLetter
+from shared.log import get_logger
 from shared.telemetry import DEAD_LETTERS
 
-log = structlog.get_logger()
+log = get_logger()
 
 ATTEMPTS = 5
 RECLAIM = 100

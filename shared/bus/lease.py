@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-import structlog
-
 from shared.bus.connection import UNAVAILABLE
 from shared.bus.keys import Keys
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.config import Timing
+from shared.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Lease:

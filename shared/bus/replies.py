@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-import structlog
 from pydantic_core import from_json
 
 from shared.bus.envelope import Entry
+from shared.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-import structlog
 from pydantic_core import from_json
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -20,8 +19,9 @@ from shared.bus.replies import Replies, ReplyFinal, ReplyStream
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.events.inference import FailureReason, InferenceCancelRequested, InferenceRequested
+from shared.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 INLINE_BYTES = 256 * 1024
 """A larger body is stored beside its entry."""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-import structlog
 from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, UNAVAILABLE, patiently
@@ -11,8 +10,9 @@ from shared.bus.envelope import E, Entry, Message, decode
 from shared.bus.line import Line
 from shared.bus.pace import collect
 from shared.bus.scripts import Argument
+from shared.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 EntryHandler = Callable[[Sequence[Entry]], Awaitable[None]]
 

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 
 from shared.bus.envelope import envelope
@@ -16,9 +15,10 @@ from shared.events import EVENTS
 from shared.events.base import Event
 from shared.events.inference import FINALS, InferenceRequested
 from shared.events.operations import AlertRaised, DeadLetter
+from shared.log import get_logger
 from shared.telemetry import BEHIND_SECONDS, PENDING, STREAM_LENGTH
 
-log = structlog.get_logger()
+log = get_logger()
 
 CORE_GROUPS = frozenset({"router", "model-manager", "inference-worker", "audit-logger"})
 """Nothing that one of these has not settled is ever cut, where the group exists."""

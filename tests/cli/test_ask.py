@@ -156,6 +156,47 @@ async def test_a_reader_that_leaves_cancels_the_request(plane: Plane, command: C
     asking.stdin.close()
 
 
+async def test_a_reader_that_left_before_the_answer_began_cancels_it_too(
+    plane: Plane, command: Command
+) -> None:
+    before = cancelled(plane)
+    asking = command.spawn("ask", "one two three four five six", "--model", "hang", "--json")
+    assert asking.stdout is not None
+
+    asking.stdout.close()
+
+    assert asking.wait(30) == 1
+    assert asking.communicate()[1] == ""
+    await until(lambda: cancelled(plane) == before + 1)
+
+
+async def test_an_answer_that_cannot_be_written_cancels_the_request(
+    plane: Plane, command: Command
+) -> None:
+    before = cancelled(plane)
+
+    asking = command.spawn("ask", "one two", "--model", "slow", shell='exec "$@" > /dev/full')
+    said = asking.communicate()[1]
+
+    assert asking.returncode == 1
+    assert said.startswith("Error: The output could not be written: No space left on device.")
+    await until(lambda: cancelled(plane) == before + 1)
+
+
+def test_what_the_output_s_encoding_lacks_is_replaced(command: Command) -> None:
+    command.environment = {"PYTHONIOENCODING": "latin-1"}
+    asking = command.spawn("ask", "one 日 two")
+
+    assert asking.communicate()[0] == "one ? two\n"
+
+
+def test_a_closed_output_is_nowhere(command: Command) -> None:
+    asked = command.spawn("ask", "hello", shell='"$@" >&- 2>&-')
+
+    assert asked.communicate() == ("", "")
+    assert asked.returncode == 0
+
+
 def test_where_nothing_runs_the_person_is_told_how_to_start_it(tmp_path: Path) -> None:
     asked = Command(tmp_path, None).run("ask", "hello")
 

@@ -168,7 +168,7 @@ async def test_the_configuration_comes_back_after_a_flushall(running: Checkout) 
     async with redis.asyncio.Redis.from_url(url) as store:
         await store.flushall()
 
-    await until(lambda: configuration_version(url))
+    await until(lambda: configuration_version(url), 20)
 
 
 def test_the_store_keeps_every_write_and_its_password_to_itself(running: Checkout) -> None:

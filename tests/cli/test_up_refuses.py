@@ -91,12 +91,12 @@ def test_a_data_folder_below_a_file_is_refused(checkout: Checkout, tmp_path: Pat
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_data_folder_of_somebody_else_is_refused(checkout: Checkout) -> None:
     program = (
-        "import os, sys; from cli.app import main; import cli.commands.up; os.setgroups([]); "
-        f"os.setuid({NOBODY}); main(sys.argv[1:])"
+        "import os, sys; from pathlib import Path; from cli.supervisor.folder import DataFolder; "
+        f"os.setgroups([]); os.setuid({NOBODY}); DataFolder(Path(sys.argv[1])).prepare()"
     )
 
     result = subprocess.run(
-        [sys.executable, "-c", program, "up", "--data", str(checkout.data)],
+        [sys.executable, "-c", program, str(checkout.data)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -139,6 +139,20 @@ def test_an_unknown_option_in_the_configuration_is_shown_where_it_stands(
     assert result.returncode == 1
     assert f"{config}:2:1: " in result.stderr
     assert "unknown key 'modles'" in result.stderr
+    assert not checkout.data.exists()
+
+
+def test_a_configuration_that_cannot_work_is_refused_as_apply_does(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    config = tmp_path / "roundhouse.yaml"
+    config.write_text("version: 1\ntasks:\n  chat: {chain: []}\ndefault_task: chta\n")
+
+    result = checkout.up("--config", str(config))
+
+    assert result.returncode == 1
+    assert f"{config}:3:10: error: chat has no candidates" in result.stderr
+    assert f"{config}:4:1: error: there is no task 'chta'" in result.stderr
     assert not checkout.data.exists()
 
 

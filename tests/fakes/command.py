@@ -99,15 +99,16 @@ class Command:
         process.start()
         return Started(process, folder)
 
-    def spawn(self, *arguments: str) -> "subprocess.Popen[str]":
-        """`python -m cli`, with pipes."""
+    def spawn(self, *arguments: str, shell: str = 'exec "$@"') -> "subprocess.Popen[str]":
+        """`python -m cli`, with pipes, as `shell` starts it."""
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", *arguments],
+            ["/bin/sh", "-c", shell, "sh", sys.executable, "-P", "-m", "cli", *arguments],
             env=self._environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
         )
 
     def _environment(self) -> dict[str, str]:
