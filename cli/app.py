@@ -28,6 +28,7 @@ COMMANDS = {
     "check": "cli.commands.configuration:check",
     "apply": "cli.commands.configuration:apply",
     "demo": "cli.commands.demo:demo",
+    "run": "cli.commands.run:run",
     "contracts": "cli.contracts:contracts",
 }
 """By name: a function, or a `typer.Typer` with commands of its own.

@@ -35,13 +35,16 @@ OnDelta = Callable[[ReplyDelta], None]
 
 
 @asynccontextmanager
-async def asking(data: Path | None = None, nobody_s: float = NOBODY_S) -> AsyncIterator[Requester]:
+async def asking(
+    data: Path | None = None, nobody_s: float = NOBODY_S, name: str = ""
+) -> AsyncIterator[Requester]:
     """A requester whose replies arrive. Raise `UserError` where no store answers.
 
-    Without a router for `nobody_s`, what none has taken ends as `UNANSWERED`.
+    Without a router for `nobody_s`, what none has taken ends as `UNANSWERED`. `name` is that of
+    the reply stream, for one that is to be found again.
     """
     async with connected(data) as connection:
-        requester = connection.requester()
+        requester = connection.requester(name)
         replies = {requester.reply_key: requester.replies.on_entries}
         beside = [
             asyncio.create_task(tail(connection.client, replies, lookback_s=1)),

@@ -31,8 +31,9 @@ class Connection:
     writer: Writer
     keys: Keys
 
-    def requester(self) -> Requester:
-        name = f"{SOURCE}-{new_instance()}"
+    def requester(self, name: str = "") -> Requester:
+        """`name` of its reply stream, at most 48 characters; this process's own if left out."""
+        name = name or f"{SOURCE}-{new_instance()}"
         return Requester(self.client, self.writer, self.keys, SOURCE, name)
 
     async def leads(self, service: str) -> bool:

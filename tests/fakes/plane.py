@@ -4,7 +4,9 @@ Nothing of it is the command's own: `up` has tests of its own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +99,7 @@ class Plane:
     def start(self) -> "Plane":
         self.store = Store(self.folder / "store").start()
         self.processes = Processes(self.folder)
-        asyncio.run(self._with_client(self._configure))
+        self._apply(CONFIG)
         self.router = self.processes.start(router, self.store.url)
         self.manager = self.processes.start(manager, self.store.url)
         self.worker = self.processes.start(worker, self.store.url, node="local")
@@ -112,15 +114,28 @@ class Plane:
     def url(self) -> str:
         return self.store.url
 
+    @contextmanager
+    def configured(self, config: Config) -> Iterator[None]:
+        """Another configuration for a while; services take it over within two seconds."""
+        self._apply(config)
+        try:
+            yield
+        finally:
+            self._apply(CONFIG)
+
+    def _apply(self, config: Config) -> None:
+        async def store(client: Any) -> None:
+            await store_configuration(client, Keys(), config, "tests")
+
+        with ThreadPoolExecutor() as beside:  # the caller may have a loop of its own
+            beside.submit(asyncio.run, self._with_client(store)).result()
+
     async def _with_client(self, step: Callable[[Any], Awaitable[None]]) -> None:
         client = redis.asyncio.Redis.from_url(self.store.url, protocol=2)
         try:
             await step(client)
         finally:
             await client.aclose()
-
-    async def _configure(self, client: Any) -> None:
-        await store_configuration(client, Keys(), CONFIG, "tests")
 
     async def _ready(self, client: Any) -> None:
         """Both leaders lead, and the node says what it holds."""

@@ -1,0 +1,1 @@
+"""`run`: a file of requests, asked to its end, however often it is interrupted."""
