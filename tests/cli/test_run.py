@@ -191,14 +191,16 @@ async def test_requests_for_which_there_is_no_room_wait_until_there_is(
 ) -> None:
     narrow = PriorityConfig(deadline_s=60, wait_bound_s=2, backlog=2)
     priorities = {**CONFIG.priorities, Priority.CRITICAL: narrow}
-    file = requests(tmp_path, 20, model="slow", priority="CRITICAL")
+    quick = requests(tmp_path, 100, priority="CRITICAL")
+    command.run("run", str(quick), "--out", str(tmp_path / "quick"))  # so that the rate is known
+    file = requests(tmp_path, 60, model="slow", priority="CRITICAL")
     with plane.configured(CONFIG.model_copy(update={"priorities": priorities})):
         ran = command.start("run", str(file), "--out", str(out)).finish(90)
 
     assert ran.code == 0, ran.err
-    assert "20 results: 20 completed" in ran.out
+    assert "60 results: 60 completed" in ran.out
     assert "waiting: 2 requests of priority CRITICAL wait already" in ran.err
-    assert len({each["request_id"] for each in results(out)}) == 20
+    assert len({each["request_id"] for each in results(out)}) == 60
 
 
 async def test_a_full_store_is_waited_for(
