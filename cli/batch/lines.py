@@ -90,7 +90,8 @@ class Requests:
             return BadLine(number, f"is larger than {MAX_BODY_BYTES // MIB} MiB")
         try:
             asked = Asked.model_validate_json(raw.removeprefix(BYTE_ORDER_MARK))
-            asked = Asked.model_validate({**dict(asked), **self._wishes})
+            if self._wishes:
+                asked = Asked.model_validate({**dict(asked), **self._wishes})
         except ValidationError as error:
             return BadLine(number, problems(error))
         body = asked.model_dump_json(exclude={"id", *HOW_SOON}, exclude_none=True).encode()

@@ -187,7 +187,7 @@ def test_a_summary_counts_outcomes_tokens_and_waits() -> None:
         "outcomes": {"completed": 20, "failed": 1},
         "reasons": {"deadline": 1},
         "tokens": {"prompt_tokens": 40, "completion_tokens": 60, "cached_tokens": 20},
-        "wait_ms": {"p50": 110, "p95": 200},
+        "wait_ms": {"p50": 100, "p95": 190},
     }
 
 
