@@ -29,6 +29,8 @@ COMMANDS = {
     "apply": "cli.commands.configuration:apply",
     "demo": "cli.commands.demo:demo",
     "run": "cli.commands.run:run",
+    "queue": "cli.commands.queue:queue",
+    "requests": "cli.commands.requests:requests",
     "contracts": "cli.contracts:contracts",
 }
 """By name: a function, or a `typer.Typer` with commands of its own.

@@ -19,6 +19,13 @@ FOR_PEOPLE = (
     "check",
     "apply",
     "demo",
+    "run",
+    "queue",
+    "queue show",
+    "requests",
+    "requests list",
+    "requests show",
+    "requests cancel",
 )
 
 
