@@ -9,6 +9,7 @@ from time import monotonic
 from cli.errors import UserError
 from cli.store import Connection
 from shared.bus import listing
+from shared.bus.index import PAGE
 from shared.bus.listing import Listed
 from shared.events.base import Priority
 
@@ -98,7 +99,7 @@ async def _newest(connection: Connection, stage: Stage, wanted: Wanted, limit: i
     looked = 0
     async for page in pages(connection, stage, wanted):
         found += page
-        looked += listing.PAGE
+        looked += PAGE
         if looked >= SEARCHED:
             break
     return sorted(found, key=lambda each: each.admitted_ms, reverse=True)[: max(0, limit)]

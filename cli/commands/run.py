@@ -15,28 +15,36 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+Requests = Annotated[Path, typer.Argument(help="JSONL, a request a line; - reads the input.")]
+Out = Annotated[Path, typer.Option(help="Where the results go, a line each.")]
+Concurrency = Annotated[int, typer.Option(min=1, max=1000, help="So many at a time, at most.")]
+Task = Annotated[str | None, typer.Option(help="Instead of the lines' own.")]
+Model = Annotated[str | None, typer.Option(help="Instead of the lines' own.")]
+Urgency = Annotated[
+    Priority | None, typer.Option(case_sensitive=False, help="Instead of the lines' own.")
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option("--deadline-s", "--deadline", min=0.1, help="Of each request, in seconds."),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Ask again what ended without an answer.")
+]
+SkipInvalid = Annotated[
+    bool, typer.Option("--skip-invalid", help="Leave out lines that are no requests.")
+]
+
 
 def run(
-    file: Annotated[Path, typer.Argument(help="JSONL, a request a line; - reads the input.")],
-    out: Annotated[Path, typer.Option(help="Where the results go, a line each.")],
-    concurrency: Annotated[
-        int, typer.Option(min=1, max=1000, help="So many at a time, at most.")
-    ] = 32,
-    task: Annotated[str | None, typer.Option(help="Instead of the lines' own.")] = None,
-    model: Annotated[str | None, typer.Option(help="Instead of the lines' own.")] = None,
-    priority: Annotated[
-        Priority | None, typer.Option(case_sensitive=False, help="Instead of the lines' own.")
-    ] = None,
-    deadline_s: Annotated[
-        float | None,
-        typer.Option("--deadline-s", "--deadline", min=0.1, help="Of each request, in seconds."),
-    ] = None,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Ask again what ended without an answer.")
-    ] = False,
-    skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", help="Leave out lines that are no requests.")
-    ] = False,
+    file: Requests,
+    out: Out,
+    concurrency: Concurrency = 32,
+    task: Task = None,
+    model: Model = None,
+    priority: Urgency = None,
+    deadline_s: Deadline = None,
+    retry_failed: RetryFailed = False,
+    skip_invalid: SkipInvalid = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:

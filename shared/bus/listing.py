@@ -128,6 +128,8 @@ def _entries(reply: list[tuple[bytes, list[bytes]]]) -> list[Entry]:
 
 def _listed(request_id: str, values: Sequence[bytes | None]) -> Listed:
     texts = [(value or b"").decode() for value in values]
+    state, outcome, reason, priority, task, tenant, model, node = texts[: len(TEXTS)]
     return Listed(
-        request_id, *texts[: len(TEXTS)], *(int(text or 0) for text in texts[len(TEXTS) :])
+        *(request_id, state, outcome, reason, priority, task, tenant, model, node),
+        *(int(text or 0) for text in texts[len(TEXTS) :]),
     )
