@@ -54,6 +54,7 @@ class DataFolder:
         self.services = self.root / "services"
         self._lock = self.root / "lock"
         self._state = self.root / "state.json"
+        self._held: os.stat_result | None = None
 
     def prepare(self) -> None:
         """Create what is missing. Raise `UserError` if nothing can be written there."""
@@ -82,10 +83,21 @@ class DataFolder:
                 raise self._already_runs()
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
+            self._held = os.fstat(descriptor)
             yield
             os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the folder that is held was deleted or moved, or another is in its place."""
+        try:
+            return self._held is not None and not os.path.samestat(self._held, self._lock.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # it may be back in a moment
+            return False
 
     def holder(self) -> int | None:
         """Process id of the supervisor that holds the folder."""

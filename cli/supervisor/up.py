@@ -104,6 +104,12 @@ class Up:
         """A FLUSHALL takes the configuration with it; the store itself may also be restarting."""
         while True:
             await asyncio.sleep(CONFIGURATION_EVERY_S)
+            if self._folder.is_lost:
+                raise UserError(
+                    f"The data folder {self._folder.root} is gone, and all that was kept in it.",
+                    "So everything ends. Start again with ./roundhouse up; ./roundhouse down first "
+                    "keeps what is in a folder that is to be moved.",
+                )
             try:
                 if await has_key(self._plan.redis_url, key) is False:
                     await self._put_in_force()
@@ -123,6 +129,8 @@ class Up:
         self._write_state()
 
     def _write_state(self) -> None:
+        if self._folder.is_lost:
+            return
         try:
             self._folder.write_state(self._state())
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -238,3 +239,17 @@ def test_a_relative_data_folder_is_that_of_the_shell(checkout: Checkout, tmp_pat
 
     assert result.returncode == 0, result.stdout
     assert checkout.status()["ready"]
+
+
+async def test_everything_ends_with_the_data_folder(checkout: Checkout) -> None:
+    process = checkout.start()
+    await until(checkout.is_up, 60)
+    await until(lambda: len(checkout.processes()) == 3)
+
+    shutil.rmtree(checkout.data)
+
+    await until(lambda: process.poll() is not None, 30)
+    assert process.returncode == 1
+    assert f"The data folder {checkout.data} is gone" in checkout.said()
+    assert checkout.processes() == []
+    assert "Nothing runs from" in checkout.run("status").stdout
