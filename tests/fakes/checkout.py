@@ -17,7 +17,7 @@ from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-P", "-m", "tests.fakes.roundhouse"]
-LEFT_OUT = {"REDIS_URL", "ROUNDHOUSE_HOME"}
+LEFT_OUT = {"REDIS_URL", "DATABASE_URL", "ROUNDHOUSE_HOME"}
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The real command with stand-in services: `python -m tests.fakes.roundhouse up`.
 
 FAKE_ROUTER and FAKE_GATEWAY in the environment name their conduct, see `tests.fakes.service`.
+FAKE_AUDIT_LOGGER does so too, and without it there is none, and no Postgres.
 """
 
 import os
@@ -9,15 +10,21 @@ import sys
 from cli.app import main
 from cli.supervisor.services import Service, Services
 
+TRAIL = "FAKE_AUDIT_LOGGER"
 
-def stand_in(name: str, *, edge: bool = False) -> Service:
-    conduct = os.environ.get(f"FAKE_{name.upper()}", "")
+
+def stand_in(name: str, *, edge: bool = False, needed: bool = True) -> Service:
+    conduct = os.environ.get(f"FAKE_{name.upper().replace('-', '_')}", "")
     command = (sys.executable, "-P", "-m", "tests.fakes.service", conduct)
-    return Service(name, command, edge=edge)
+    return Service(name, command, edge=edge, needed=needed)
+
+
+def trail() -> tuple[Service, ...]:
+    return (stand_in("audit-logger", needed=False),) if TRAIL in os.environ else ()
 
 
 STAND_INS = Services(
-    stages=((stand_in("router"),), (stand_in("gateway", edge=True),)),
+    stages=((stand_in("router"), *trail()), (stand_in("gateway", edge=True),)),
     compact=stand_in("services", edge=True),
 )
 
