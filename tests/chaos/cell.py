@@ -241,7 +241,7 @@ def _tasks() -> dict[str, TaskConfig]:
 def _on_a_fast_disk() -> TemporaryDirectory[str]:
     """Where the disk is slow to sync, the store puts off its writes by up to two seconds, and
     answers meanwhile: what it was told then is lost with its process, as with a machine's power.
-    Measured here: 35 of 10 000 requests. That is the store's promise, and not what is tested.
+    Measured here: 35 of 1000 requests. That is the store's promise, and not what is tested.
     """
     memory = Path("/dev/shm")
     return TemporaryDirectory(prefix="chaos-", dir=memory if memory.is_dir() else None)

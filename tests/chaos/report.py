@@ -51,6 +51,10 @@ of a leading router to its successor's first term (the lease of a router is {lea
 `drained_s` how long after the last fault everything had ended. Once in a run the store's clock
 leaps two hours; an id is remembered for one, so what is published again after that is a new
 request: `reborn`. `doubled` are all others with two final events, `missing` requests with none.
+
+The store's files lie in memory (/dev/shm, where there is one). Where a disk is slow to sync, the
+store puts its writes off by up to two seconds and answers meanwhile; what it was told then is lost
+with its process. That is what `appendfsync everysec` promises, and not what is tested here.
 """
 
 MUTANT = """The same with one line of `finish.lua` taken out: that an executor's last word is heard
