@@ -1,9 +1,12 @@
 """Every variable reaches somebody who knows it, and is explained once."""
 
 import re
+import subprocess
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
 
@@ -18,6 +21,7 @@ from tests.deploy.composed import (
     interpolated,
     variables,
 )
+from tests.house.sources import ROOT
 
 each_service_here = pytest.mark.parametrize("name", here())
 
@@ -104,6 +108,21 @@ def test_a_variable_has_one_default() -> None:
 def test_nothing_starts_without_passwords() -> None:
     with pytest.raises(KeyError, match=r"compose/\.env\.example"):
         interpolated(document(), {})
+
+
+def test_what_the_guide_types_fills_in_all_that_is_needed(tmp_path: Path) -> None:
+    guide = (ROOT / "docs/how-to/run-with-compose.md").read_text()
+    [typed, *_] = re.findall(r"(?ms)^```sh\n(.*?)^```$", guide)
+    (tmp_path / "compose").mkdir()
+    (tmp_path / "compose" / EXAMPLE.name).write_text(EXAMPLE.read_text())
+    before_docker = typed.partition("docker compose")[0]
+
+    subprocess.run(["sh", "-eu", "-c", before_docker], cwd=tmp_path, check=True)
+
+    written = dotenv_values(tmp_path / "compose" / ".env")
+    assert written.keys() == FILLED_IN.keys()
+    assert all(re.fullmatch("[0-9a-f]{48}", value or "") for value in written.values())
+    assert (tmp_path / "compose" / ".env").stat().st_mode & 0o077 == 0
 
 
 def test_no_secret_has_a_default() -> None:
