@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from services.inference_worker.backends.openai_stream import Answer
@@ -27,6 +27,7 @@ def text_of(deltas: list[Delta]) -> str:
     return "".join(delta.content for delta in deltas)
 
 
+@settings(deadline=None)
 @given(
     words=some.lists(some.text(max_size=5), max_size=30),
     cuts=some.lists(some.integers(0, 60), max_size=10),

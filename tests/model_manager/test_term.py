@@ -58,6 +58,7 @@ class Stage:
         assert self._holding is not None
         self._holding.cancel()
         await asyncio.gather(self._holding, return_exceptions=True)
+        await self.bus.writer.close()
         await self.bus.client.aclose()
 
     def hear(self, *holding: str, room: bool = True) -> None:
