@@ -15,7 +15,7 @@ from shared.bus.keys import Keys
 from shared.config import Config, TaskConfig
 from shared.events.inference import InferenceStarted
 from tests.fakes.asking import Asker, asking
-from tests.fakes.processes import Child, Processes
+from tests.fakes.processes import Child, Processes, audit_logger
 from tests.fundamentals.tour import FAST
 from tests.journeys import checker
 from tests.journeys.moods import moody
@@ -57,6 +57,10 @@ class Stage:
         """See `moods`."""
         child = self.processes.start(moody, self.store.url, node=node, models=models)
         return await self._ready(child)
+
+    async def audit_logger(self, database_url: str) -> Child:
+        start = self.processes.start
+        return await self._ready(start(audit_logger, self.store.url, database_url=database_url))
 
     async def stories(self) -> dict[str, checker.Story]:
         return await checker.stories(self.client)
