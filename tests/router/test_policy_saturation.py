@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.router.policy.admission import Admitted, Load, admit
+from services.router.policy.admission import MEMORY_RETRY_S, Admitted, Load, admit
 from services.router.policy.refusal import Refused
 from services.router.policy.request import RequestAttributes
 from shared.config.models import Config
@@ -67,3 +67,12 @@ def test_retry_after_is_the_time_for_what_is_ahead_at_the_rate_of_its_classes() 
 
 def test_retry_after_is_one_window_while_nothing_is_measured() -> None:
     assert refused(Load(full(), None, 0.9)).retry_after_s == 60.0
+
+
+def test_a_trail_that_may_miss_nothing_lets_nobody_in_while_it_is_behind() -> None:
+    answer = refused(Load(full(), None, 0.1, audit_overdue=True), Priority.CRITICAL)
+
+    assert answer.reason is FailureReason.SATURATED
+    assert "audit" in answer.message
+    assert answer.retry_after_s is not None
+    assert answer.retry_after_s >= MEMORY_RETRY_S
