@@ -29,7 +29,7 @@ def doctor(
     config: Annotated[Path | None, typer.Option(show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine, the store, the engines and the configuration. Exit code 1 on a fail.
+    """Check this machine, the stores, the engines and the configuration. Exit code 1 on a fail.
 
     Example: ./roundhouse doctor
     """
@@ -64,10 +64,14 @@ async def _surroundings(
         http = ok("port", f"{listen[1]} on {listen[0]} is served by the running Roundhouse")
     url = given.get("REDIS_URL") or (running.redis_url if running else None)
     config, of_config = surroundings.check_config(config_file)
+    database_url = given.get("DATABASE_URL") or config.stores.postgres
+    if not database_url and running:
+        database_url = running.urls.get("postgres")
     node = given.get("ROUNDHOUSE_NODE", "local")
     return [
         http,
         *await surroundings.check_store(url),
+        await surroundings.check_trail(config, database_url or None),
         *await surroundings.check_engines(config, node, listen[1]),
         *of_config,
     ]

@@ -1,4 +1,4 @@
-"""What Roundhouse works with: the store, the engines, the configuration."""
+"""What Roundhouse works with: the stores, the engines, the configuration."""
 
 import asyncio
 from http import HTTPStatus
@@ -6,9 +6,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cli.doctor.finding import Finding, fail, ok, warn
-from cli.supervisor import valkey
+from cli.supervisor import postgres, valkey
 from cli.supervisor.ports import LOOPBACK
-from cli.supervisor.probes import OLDEST_MAJOR, status_of, store_facts, without_password
+from cli.supervisor.probes import (
+    OLDEST_MAJOR,
+    database_lacks,
+    status_of,
+    store_facts,
+    without_password,
+)
 from shared.config import Config, ConfigError, lint, load_config, locate
 
 ENGINES = (
@@ -48,6 +54,25 @@ async def check_store(url: str | None) -> list[Finding]:
             )
         )
     return findings
+
+
+async def check_trail(config: Config, url: str | None) -> Finding:
+    """The Postgres at `url`; for None, whether there could be an embedded one.
+
+    Inference goes on without it, so nothing about it is a fail.
+    """
+    if config.audit.mode == "off":
+        return ok("postgres", "not needed: the configuration switches the audit trail off")
+    if url is None:
+        if postgres.packages() is None:
+            what = f"no embedded Postgres for this platform (package {postgres.PACKAGE})"
+            return warn("postgres", f"{what}: there will be no audit trail", postgres.INSTEAD)
+        return ok("postgres", "DATABASE_URL is not set; `up` will start an embedded Postgres")
+    where = without_password(url)
+    if lack := await database_lacks(url):
+        remedy = "Start it or correct DATABASE_URL; until then events wait in the store."
+        return warn("postgres", f"{where} cannot be used: {lack}", remedy)
+    return ok("postgres", f"{where} answers")
 
 
 async def check_engines(config: Config, node: str, own_port: int) -> list[Finding]:

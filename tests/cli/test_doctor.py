@@ -38,10 +38,11 @@ def test_doctor_looks_at_everything_that_up_needs(checkout: Checkout) -> None:
 
     assert list(found) == [
         *("python", "packages", "disk", "memory", "gpu"),
-        *("port", "store", "engines", "config"),
+        *("port", "store", "postgres", "engines", "config"),
     ]
     assert found["python"][0]["level"] == "ok"
     assert "embedded Valkey" in found["store"][0]["what"]
+    assert "embedded Postgres" in found["postgres"][0]["what"]
 
 
 def test_a_taken_port_fails_with_another_to_try(checkout: Checkout) -> None:
@@ -85,6 +86,21 @@ def test_a_store_that_does_not_answer_fails_without_showing_its_password(
 
     assert finding["level"] == "fail"
     assert "secret" not in str(finding)
+
+
+def test_a_database_that_does_not_answer_is_warned_of_unless_nobody_needs_it(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    checkout.environment = {"DATABASE_URL": f"postgresql://a:secret@127.0.0.1:{free_port()}/b"}
+    config = tmp_path / "roundhouse.yaml"
+    config.write_text('audit: {mode: "off"}\n')
+
+    needed = findings(checkout)["postgres"][0]
+    unneeded = findings(checkout, "--config", str(config))["postgres"][0]
+
+    assert (needed["level"], unneeded["level"]) == ("warn", "ok")
+    assert "does not answer" in needed["what"]
+    assert "secret" not in str(needed)
 
 
 def test_a_configuration_that_cannot_be_read_fails_at_its_line(
