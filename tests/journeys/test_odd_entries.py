@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from shared.bus.configuration import store_configuration
+from shared.config import Config
 from shared.events.inference import InferenceCancelRequested, InferenceRejected
 from shared.events.operations import DeadLetter
 from tests.fakes.asking import INBOX, said
 from tests.journeys import checker
-from tests.journeys.conftest import Stage
+from tests.journeys.conftest import CONFIG, Stage
 from tests.waiting import until
 
 HELLO = json.dumps({"model": "echo", "input": "hello"})
@@ -45,6 +47,8 @@ async def test_an_odd_entry_is_a_dead_letter_and_the_next_request_is_answered(
 ) -> None:
     await stage.client.set("rh:reply:not-a-stream", "a string")
     await stage.client.rpush("rh:blob:not-a-body", "a list")
+    patient = CONFIG.model_copy(update={"timing": Config().timing})
+    await store_configuration(stage.client, checker.KEYS, patient, "test")
     await stage.router()
     await stage.worker("n1")
 
