@@ -51,7 +51,8 @@ class Bench:
     def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
         self.client = client
         self.keys = keys
-        self.requester = Requester(client, Writer(client), keys, "gateway", "gw-1")
+        self.writer = Writer(client)
+        self.requester = Requester(client, self.writer, keys, "gateway", "gw-1")
         self.exchange = BusExchange(self.requester, Timing)
 
     async def inbox(self) -> list[dict[bytes, bytes]]:
@@ -75,6 +76,7 @@ async def bench(client: redis.asyncio.Redis, keys: Keys) -> AsyncIterator[Bench]
     reading = asyncio.create_task(tail(client, handlers, lookback_s=0))
     yield bench
     await end(reading)
+    await bench.writer.close()
 
 
 async def heard(stream: ReplyStream) -> list[ReplyDelta | ReplyFinal]:
