@@ -22,6 +22,9 @@ RECORDING = {"FAKE_AUDIT_LOGGER": ""}
 """With a stand-in for the audit-logger, the one program that is told of the database."""
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """Up, with a database below a folder that only its owner may enter."""
