@@ -203,9 +203,11 @@ async def test_cancelling_is_an_event(bench: Bench) -> None:
 async def test_a_full_store_takes_nothing_new(own_store: Store, keys: Keys) -> None:
     async with redis.asyncio.Redis.from_url(own_store.url, protocol=2) as client:
         await client.config_set("maxmemory", "1mb")
+        bench = Bench(client, keys)
 
         with pytest.raises(StoreFull):
-            await Bench(client, keys).exchange.submit(REQUEST)
+            await bench.exchange.submit(REQUEST)
+        await bench.writer.close()
 
 
 async def test_the_catalogue_holds_the_models_of_nodes_that_are_heard(bench: Bench) -> None:
