@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -15,6 +15,7 @@ import redis.asyncio
 from tests.chaos.cell import KEYS, Cell, Member
 from tests.chaos.plan import LLAMA, REAL_NODES, Fault, Kind
 from tests.databases import Postgres
+from tests.servers import Store
 
 TAKEOVER_S = 30.0
 LOOK_S = 0.05
@@ -100,27 +101,13 @@ class Faults:
     async def _hurt_store(self, fault: Fault) -> str:
         store = self._cell.store
         async with self._cell.store_turn:
-            if fault.kind is Kind.FREEZE:
-                store.freeze()
-                await asyncio.sleep(fault.for_s)
-                store.thaw()
-            else:
-                store.kill()
-                await asyncio.sleep(fault.for_s)
-                await asyncio.to_thread(store.start)
+            await _hurt_server(store, fault, lambda: asyncio.to_thread(store.start))
         return ""
 
     async def _hurt_postgres(self, fault: Fault) -> str:
         postgres = self._cell.postgres
         async with self._cell.postgres_turn:
-            if fault.kind is Kind.FREEZE:
-                postgres.freeze()
-                await asyncio.sleep(fault.for_s)
-                postgres.thaw()
-            else:
-                postgres.kill()
-                await asyncio.sleep(fault.for_s)
-                await _start_again(postgres)
+            await _hurt_server(postgres, fault, lambda: _start_again(postgres))
         return ""
 
     async def _hurt_network(self, fault: Fault) -> str:
@@ -195,6 +182,19 @@ async def _freeze(pid: int, for_s: float) -> None:
     await asyncio.sleep(for_s)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
+
+
+async def _hurt_server(
+    server: Store | Postgres, fault: Fault, start: Callable[[], Awaitable[object]]
+) -> None:
+    if fault.kind is Kind.FREEZE:
+        server.freeze()
+        await asyncio.sleep(fault.for_s)
+        server.thaw()
+    else:
+        server.kill()
+        await asyncio.sleep(fault.for_s)
+        await start()
 
 
 async def _start_again(postgres: Postgres) -> None:
