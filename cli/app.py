@@ -25,6 +25,7 @@ COMMANDS = {
     "why": "cli.commands.why:why",
     "audit": "cli.commands.audit:audit",
     "dlq": "cli.commands.dlq:dlq",
+    "notify": "cli.commands.notify:notify",
     "check": "cli.commands.configuration:check",
     "apply": "cli.commands.configuration:apply",
     "demo": "cli.commands.demo:demo",

@@ -18,7 +18,9 @@ PATIENCE_S = 5.0
 ANSWERED = "answered"
 
 
-async def ask(connection: Connection, question: Event, service: str) -> dict[str, Any]:
+async def ask(
+    connection: Connection, question: Event, service: str, patience_s: float = PATIENCE_S
+) -> dict[str, Any]:
     """The service's answer. Raise `UserError` where it says that it has none, or says nothing."""
     requester = connection.requester()
     question_id = random_id()
@@ -27,7 +29,7 @@ async def ask(connection: Connection, question: Event, service: str) -> dict[str
     stream = requester.open(question_id, chunks=False)
     try:
         await _publish(connection, question, question_id, requester.name)
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             answer = await stream.get()
     except TimeoutError:
         raise UserError(f"No {service} answers on this store.", "See ./roundhouse status") from None

@@ -11,6 +11,8 @@ from services.inference_worker.app import create_app as inference_worker
 from services.inference_worker.settings import Settings as WorkerSettings
 from services.model_manager.app import create_app as model_manager
 from services.model_manager.settings import Settings as ModelManagerSettings
+from services.notifier.app import create_app as notifier
+from services.notifier.settings import Settings as NotifierSettings
 from services.router.app import create_app as router
 from services.router.settings import Settings as RouterSettings
 from services.vram_monitor.app import create_app as vram_monitor
@@ -25,5 +27,6 @@ run(
     model_manager(ModelManagerSettings()),
     inference_worker(WorkerSettings()),
     vram_monitor(VramMonitorSettings()),
+    notifier(NotifierSettings()),
     gateway(settings_or_exit()),
 )

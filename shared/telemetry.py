@@ -42,6 +42,11 @@ BEHIND_SECONDS = Gauge(
     ["stream", "group"],
 )
 STREAM_LENGTH = Gauge("roundhouse_stream_entries", "Entries that a stream retains", ["stream"])
+NOTIFICATIONS = Counter(
+    "roundhouse_notification_attempts_total",
+    "Attempts, and what became of it",
+    ["endpoint", "became"],
+)
 ROUND_TRIP_SECONDS = Histogram(
     "roundhouse_store_ping_seconds",
     "Time of one PING through the writer",

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +14,7 @@ from cli.columns import columns, visible
 from cli.commands.options import Data, Json
 from cli.errors import UserError
 from cli.input import argument_text
+from cli.points_in_time import since_ms
 from cli.questions import ask
 from cli.store import SOURCE, connected
 from shared.events.audit import MAX_PAGE, AuditQueryRequested, Outcome
@@ -25,8 +24,6 @@ HELP = """The audit trail: every request that ended, for as long as the database
 Example: ./roundhouse audit search --since 1h --outcome failed
 """
 SERVICE = "audit-logger"
-AGO = re.compile(r"(\d+)\s*(s|min|h|d)")
-UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 audit = typer.Typer(no_args_is_help=True, help=HELP)
 
@@ -50,7 +47,7 @@ def search(
     Example: ./roundhouse audit search --since 1d --model qwen-7b --json
     """
     terms = {"task": task, "model": model, "node": node, "principal": principal}
-    query = _query(since_ms=_since_ms(since), outcome=outcome, **terms)
+    query = _query(since_ms=since_ms(since), outcome=outcome, **terms)
     found, more = asyncio.run(_search(data, query, limit))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
@@ -122,19 +119,3 @@ def _pages(limit: int) -> Iterator[int]:
 async def _ask(data: Path | None, query: AuditQueryRequested) -> dict[str, Any]:
     async with connected(data) as connection:
         return await ask(connection, query, SERVICE)
-
-
-def _since_ms(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if ago := AGO.fullmatch(text.strip()):
-        span = timedelta(seconds=int(ago[1]) * UNITS_S[ago[2]])
-        return int((datetime.now(UTC) - span).timestamp() * 1000)
-    try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
-    except ValueError:
-        raise UserError(
-            f"--since {text} is no time.",
-            "Say how long ago, like 30min, 12h or 7d, or when, like 2026-11-21 or "
-            "2026-11-21T15:00.",
-        ) from None

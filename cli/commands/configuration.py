@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.address import configuration
+from cli.address import configuration, environment
 from cli.commands.options import Data, Json
 from cli.errors import UserError
 from shared.config import Config, ConfigError, lint, load_config, locate
@@ -87,7 +87,8 @@ def _read(path: Path | None) -> tuple[Config | None, list[Finding]]:
         return None, [Finding("error", *each.place, each.message) for each in error.problems]
     text = path.read_text(encoding="utf-8") if path else ""
     return config, [
-        Finding(each.level, *locate(text, each.where), each.message) for each in lint(config)
+        Finding(each.level, *locate(text, each.where), each.message)
+        for each in lint(config, environment())
     ] + _missing_files(config, text)
 
 

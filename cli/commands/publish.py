@@ -23,6 +23,7 @@ from shared.events.inference import (
     InferenceRejected,
     InferenceRequested,
 )
+from shared.events.notifications import NotificationQueued
 from shared.events.operations import DeadLetter
 
 BY_SCRIPTS_ALONE = (
@@ -31,6 +32,7 @@ BY_SCRIPTS_ALONE = (
     InferenceRejected,
     InferenceCancelled,
     DeadLetter,
+    NotificationQueued,
 )
 """Written in one step with what they say; by hand they would say what never happened."""
 
@@ -84,12 +86,12 @@ def _class(event_type: str) -> type[Event]:
 
 
 def _check_node(event_class: type[Event], node: str | None) -> None:
-    if event_class.per_node and node is None:
+    if event_class.partition and node is None:
         raise UserError(
             f"{event_class.type} has one stream per node.",
             "Name the node with --node; ./roundhouse models shows them.",
         )
-    if node is not None and not event_class.per_node:
+    if node is not None and not event_class.partition:
         raise UserError(f"{event_class.type} has one stream for all nodes.", "Leave --node out.")
     if node is not None:
         _check(_NAME, node, "--node")

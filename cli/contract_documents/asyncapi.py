@@ -18,7 +18,7 @@ from shared.settings import ServiceSettings
 
 Document = dict[str, Any]
 
-_NODE = "Name of the node; each has a stream of its own."
+_PARTITION = "Name of the {}; each has a stream of its own."
 
 
 def document_name(service: str) -> str:
@@ -58,11 +58,12 @@ def _channel(event: type[Event]) -> Document:
     keys = Keys(ServiceSettings.model_fields["key_prefix"].default)
     reference = {"$ref": f"#/components/messages/{event.__name__}"}
     channel: Document = {
-        "address": keys.stream(event, "{node}" if event.per_node else None),
+        "address": keys.stream(event, event.partition and f"{{{event.partition}}}"),
         "messages": {event.__name__: reference},
     }
-    if event.per_node:
-        channel["parameters"] = {"node": {"description": _NODE}}
+    if event.partition:
+        description = _PARTITION.format(event.partition)
+        channel["parameters"] = {event.partition: {"description": description}}
     return channel
 
 

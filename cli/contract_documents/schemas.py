@@ -34,7 +34,7 @@ def event_schema(event: type[Event]) -> Schema:
         "title": event.type,
         **_without_title(schema),
         "x-subject": event.subject_field,
-        "x-per-node": event.per_node,
+        "x-partition": event.partition,
         "x-sampled": event.sampled,
         **({"$defs": definitions} if definitions else {}),
     }

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cli.address import environment
 from cli.doctor.finding import Finding, fail, ok, warn
 from cli.supervisor import postgres, valkey
 from cli.supervisor.ports import LOOPBACK
@@ -107,7 +108,7 @@ def check_config(path: Path | None) -> tuple[Config, list[Finding]]:
         return config, [ok("config", "no roundhouse.yaml; the built-in configuration is used")]
     text = path.read_text()
     findings = [ok("config", f"{path} is valid")]
-    for finding in lint(config):
+    for finding in lint(config, environment()):
         line, column = locate(text, finding.where)
         say = fail if finding.level == "error" else warn
         findings.append(

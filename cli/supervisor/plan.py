@@ -164,6 +164,7 @@ class Planner:
             port=port,
             lacks=partial(service_lacks, ports.reachable(host), port),
             explain=_nothing_more,
+            section=service.section,
             needed=service.needed,
         )
 

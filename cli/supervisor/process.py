@@ -40,6 +40,7 @@ class State(StrEnum):
 class Program:
     """What to run. `lacks` says why it is not ready, `explain` what the end of its log means.
 
+    `section` names the part of the configuration without which it has nothing to do.
     What is not `needed` may fail without keeping the others from starting.
     """
 
@@ -52,6 +53,7 @@ class Program:
     port: int
     lacks: Callable[[], Awaitable[str | None]]
     explain: Callable[[str], UserError | None]
+    section: str = ""
     stop_signal: signal.Signals = signal.SIGTERM
     needed: bool = True
 
@@ -71,6 +73,10 @@ class Child:
         self._log_start = 0
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def launched(self) -> bool:
+        return self._task is not None
 
     def launch(self) -> None:
         self._task = asyncio.create_task(self._keep())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Service:
     """`edge`: listens where the user asked for; the others where only this machine reaches.
+    `section` of the configuration: there is nothing to do without it.
 
     Inference goes on without one that is not `needed`.
     """
@@ -14,6 +15,7 @@ class Service:
     name: str
     command: tuple[str, ...]
     edge: bool = False
+    section: str = ""
     needed: bool = True
 
 
@@ -41,6 +43,7 @@ SERVICES = Services(
             Service("model-manager", _module("services.model_manager")),
             Service("inference-worker", _module("services.inference_worker")),
             Service("vram-monitor", _module("services.vram_monitor")),
+            Service("notifier", _module("services.notifier"), needed=False, section="endpoints"),
             Service("audit-logger", _module("services.audit_logger"), needed=False),
         ),
         (Service("gateway", _module("services.gateway"), edge=True),),

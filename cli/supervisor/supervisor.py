@@ -52,6 +52,11 @@ class Supervisor:
                 raise
             self._failed(error)
 
+    @property
+    def not_started(self) -> list[Child]:
+        """Those that were left out when their stage was started."""
+        return [child for child in self.children if child.program.section and not child.launched]
+
     async def stop(self, hurry: asyncio.Event) -> None:
         """End everything within `STOP_WITHIN_S`, the last started first; sooner on `hurry`."""
         clock = asyncio.get_running_loop().time

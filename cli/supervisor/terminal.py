@@ -71,6 +71,10 @@ class Terminal:
             self._told_s[name] = now_s
             self.say(f"  {name:<18} {lack}")
 
+    def not_started(self, child: Child) -> None:
+        section = child.program.section
+        self.say(f"  {child.program.name:<18} starts once the configuration has {section}")
+
     def everything_ready(self, plan: "Plan", data: Path, seconds: float) -> None:
         question = '{"model":"auto","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
         event = """'{"input":"Hello"}'"""

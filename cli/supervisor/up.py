@@ -63,8 +63,11 @@ class Up:
             stores, *services = self._supervisor.stages
             await self._supervisor.start(stores)
             configured = await self._configure()
+            idle = await self._idle()
             for stage in services:
-                await self._supervisor.start(stage)
+                await self._supervisor.start([child for child in stage if child not in idle])
+        for child in idle:
+            self._terminal.not_started(child)
         self._terminal.everything_ready(self._plan, self._folder.root, time.monotonic() - started_s)
         ready()
         await self._keep_configured(configured)
@@ -114,11 +117,30 @@ class Up:
                 if await has_key(self._plan.redis_url, key) is False:
                     await self._put_in_force()
                     self._terminal.say("  The store had lost the configuration; it is back.")
+                await self._start_later()
             except UserError as error:
                 self._terminal.say(f"  The store lost the configuration, and\n{error}")
                 await asyncio.sleep(CONFIG_ERROR_AGAIN_S)
             except NotConfiguredError:
                 continue
+
+    async def _idle(self) -> list[Child]:
+        """Those not started yet that would have nothing to do: the store has a key by the name of
+        a section as long as the configuration in force has something in it.
+        """
+        url, prefix = self._plan.redis_url, self._wishes.prefix
+        return [
+            child
+            for child in self._supervisor.not_started
+            if not await has_key(url, prefix + child.program.section)
+        ]
+
+    async def _start_later(self) -> None:
+        """What was left out and has something to do by now, without waiting for it."""
+        idle = await self._idle()
+        for child in self._supervisor.not_started:
+            if child not in idle:
+                child.launch()
 
     def _goes_without(self, error: UserError) -> None:
         """Of what inference does not need, so it is no reason to stop."""
@@ -155,6 +177,7 @@ class Up:
                     store=child.program.store,
                 )
                 for child in self._supervisor.children
+                if child.launched or not child.program.section
             ),
         )
 

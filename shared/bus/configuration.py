@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from shared.bus.connection import UNAVAILABLE, make_client
 from shared.bus.envelope import envelope
 from shared.bus.keys import Keys
+from shared.bus.tail import redis_now_ms
 from shared.config import Config, load_config
 from shared.events.operations import ConfigChanged
 from shared.log import get_logger
@@ -29,11 +30,43 @@ async def store_configuration(client: Redis, keys: Keys, config: Config, source:
     version = int(stored[0] or 0) + 1
     event = ConfigChanged(version=version, digest=digest)
     fields = envelope(event, source, ordinal=digest)
+    added, gone = await _endpoints(client, keys, config, first=stored[0] is None)
     async with client.pipeline(transaction=True) as pipeline:
         pipeline.hset(keys.config, mapping={"version": version, "digest": digest, "body": body})
+        if added:
+            pipeline.hset(keys.endpoints, mapping=added)
+            pipeline.hdel(keys.former_endpoints, *added)
+        if gone:
+            pipeline.hdel(keys.endpoints, *gone)
+            pipeline.hset(keys.former_endpoints, mapping=dict.fromkeys(gone, 1))
         pipeline.execute_command("XADD", keys.stream(ConfigChanged), "*", *fields)
         await pipeline.execute()
     return version
+
+
+async def endpoints_since(client: Redis, keys: Keys) -> dict[str, int]:
+    """Since when, in ms, each endpoint that is configured has been so."""
+    known: Any = await client.hgetall(keys.endpoints)
+    return {name.decode(): int(since) for name, since in known.items()}
+
+
+async def former_endpoints(client: Redis, keys: Keys) -> set[str]:
+    """Those that were configured once; what waited for them is kept for a while."""
+    names: Any = await client.hkeys(keys.former_endpoints)
+    return {name.decode() for name in names}
+
+
+async def _endpoints(
+    client: Redis, keys: Keys, config: Config, *, first: bool
+) -> tuple[Any, set[str]]:
+    """New ones, with the time: they do not hear of what was before. And those that are gone.
+
+    Before a store's first configuration there was nothing, or the store has just lost it.
+    """
+    known = await endpoints_since(client, keys)
+    now_ms = 0 if first else await redis_now_ms(client)
+    added = dict.fromkeys(config.endpoints.keys() - known.keys(), now_ms)
+    return added, known.keys() - config.endpoints.keys()
 
 
 async def apply_configuration(redis_url: str, path: Path | None, prefix: str = "rh:") -> int:

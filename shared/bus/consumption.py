@@ -24,7 +24,7 @@ class InvalidEntryError(Exception):
 
 
 class Published(tuple[Event, str | None, str]):
-    """An event among a handler's results that needs a node's stream or an ordinal."""
+    """A handler's result that needs an ordinal, or the stream of a node or endpoint."""
 
     def __new__(cls, event: Event, node: str | None = None, ordinal: str = "") -> "Published":
         return super().__new__(cls, (event, node, ordinal))

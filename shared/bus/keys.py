@@ -20,7 +20,7 @@ class Keys:
     prefix: str = "rh:"
 
     def stream(self, event: type[Event], part: str | None = None) -> str:
-        """The stream of a contract; `part` is the node, or the producer of a request."""
+        """The stream of a contract; `part` is the node, the endpoint, or a request's producer."""
         return self.stream_of(event.type, part)
 
     def stream_of(self, event_type: str, part: str | None = None) -> str:
@@ -64,6 +64,24 @@ class Keys:
 
     def fence(self, name: str) -> str:
         return f"{self.prefix}fence:{name}"
+
+    def deliveries(self, endpoint: str) -> str:
+        return f"{self.prefix}deliveries:{endpoint}"
+
+    def tries(self, endpoint: str) -> str:
+        return f"{self.prefix}tries:{endpoint}"
+
+    def endpoint(self, name: str) -> str:
+        return f"{self.prefix}endpoint:{name}"
+
+    @property
+    def former_endpoints(self) -> str:
+        return f"{self.prefix}former_endpoints"
+
+    @property
+    def endpoints(self) -> str:
+        """There as long as the configuration in force has some."""
+        return f"{self.prefix}endpoints"
 
     @property
     def flight(self) -> str:

@@ -1,19 +1,22 @@
 """Streams are bounded: trimmed behind the slowest core group, and behind slow followers late."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
+from shared.bus.configuration import endpoints_since, former_endpoints
 from shared.bus.envelope import envelope
 from shared.bus.history import ABOUT_A_REQUEST
 from shared.bus.keys import Keys
+from shared.bus.notifications import NOTIFIER
 from shared.bus.scripts import script
 from shared.bus.tail import redis_now_ms
 from shared.events import EVENTS
 from shared.events.base import Event
 from shared.events.inference import FINALS, InferenceRequested
+from shared.events.notifications import NotificationQueued
 from shared.events.operations import AlertRaised, DeadLetter
 from shared.log import get_logger
 from shared.telemetry import BEHIND_SECONDS, PENDING, STREAM_LENGTH
@@ -29,6 +32,8 @@ HISTORY_KEEP_MS = 3600 * 1000
 """For as long as a request's record: `roundhouse why` reads them, and whoever follows late."""
 
 FOLLOWERS_KEEP_MS = 24 * 3600 * 1000
+UNDELIVERED_KEEP_MS = 96 * 3600 * 1000
+"""Longer than the attempts to deliver a notification may take."""
 SAMPLES_KEEP_MS = 10 * 60 * 1000
 CROWDED_KEEP_MS = 10 * 60 * 1000
 DEAD_LETTERS_KEPT = 100_000
@@ -55,23 +60,24 @@ async def trim(
     nodes: Collection[str] = (),
     core: Collection[str] = CORE_GROUPS,
 ) -> None:
-    """Cut every contract stream as far as its readers allow; `nodes` have streams of their own.
+    """Cut every contract stream as far as its readers allow.
 
-    The groups of `core` that there are bound it always.
+    `nodes` have streams of their own, and so have endpoints, also those that are configured no
+    longer. The groups of `core` that there are bound it always.
     """
     now_ms = await redis_now_ms(client)
-    streams = await _existing(client, keys, nodes)
+    endpoints = await endpoints_since(client, keys)
+    every_endpoint = {*endpoints, *await former_endpoints(client, keys)}
+    streams = await _existing(client, keys, {"node": nodes, "endpoint": every_endpoint})
     crowded = await _is_crowded(client, streams)
-    followers_keep_ms = CROWDED_KEEP_MS if crowded else FOLLOWERS_KEEP_MS
     for stream, event in streams.items():
         if event is DeadLetter:
             await client.xtrim(stream, maxlen=DEAD_LETTERS_KEPT, approximate=True)
             continue
         readers = await _readers(client, stream, core)
-        keep_ms = SAMPLES_KEEP_MS if event.sampled else followers_keep_ms
-        cut = floor(readers, now_ms - keep_ms, crowded=crowded)
-        if event in HISTORY and not crowded:
-            cut = min(cut, f"{max(0, now_ms - HISTORY_KEEP_MS)}-0", key=order)
+        if not endpoints and event is not NotificationQueued:
+            readers = [each for each in readers if each.name != NOTIFIER]
+        cut = _cut(event, readers, now_ms, crowded=crowded)
         if event is InferenceRequested:
             await _drop_blobs(client, keys, stream, cut)
         losers = [reader for reader in readers if await _loses(client, stream, reader, cut)]
@@ -82,6 +88,17 @@ async def trim(
         STREAM_LENGTH.labels(stream).set(await client.xlen(stream))
     letters = keys.stream(DeadLetter)
     STREAM_LENGTH.labels(letters).set(await client.xlen(letters))  # also before the first one
+
+
+def _cut(event: type[Event], readers: Sequence[Reader], now_ms: int, *, crowded: bool) -> str:
+    if event is NotificationQueued:
+        return queue_floor(readers, now_ms, crowded=crowded)
+    followers_keep_ms = CROWDED_KEEP_MS if crowded else FOLLOWERS_KEEP_MS
+    keep_ms = SAMPLES_KEEP_MS if event.sampled else followers_keep_ms
+    cut = floor(readers, now_ms - keep_ms, crowded=crowded)
+    if event in HISTORY and not crowded:
+        return min(cut, f"{max(0, now_ms - HISTORY_KEEP_MS)}-0", key=order)
+    return cut
 
 
 def floor(readers: Iterable[Reader], oldest_ms: int, *, crowded: bool) -> str:
@@ -100,6 +117,17 @@ def floor(readers: Iterable[Reader], oldest_ms: int, *, crowded: bool) -> str:
     if crowded or not followers:
         return slowest
     return min(slowest, max(by_age, min(followers, key=order), key=order), key=order)
+
+
+def queue_floor(readers: Iterable[Reader], now_ms: int, *, crowded: bool) -> str:
+    """The same for notifications: what was delivered is kept for those who want it again, what
+    was not for as long as it may be tried.
+    """
+    delivered_ms = now_ms if crowded else now_ms - FOLLOWERS_KEEP_MS
+    undelivered_ms = now_ms - (CROWDED_KEEP_MS if crowded else UNDELIVERED_KEEP_MS)
+    by_age = f"{max(0, undelivered_ms)}-0"
+    oldest = min((each.needs_from for each in readers), key=order, default=by_age)
+    return min(f"{max(0, delivered_ms)}-0", max(by_age, oldest, key=order), key=order)
 
 
 def order(entry_id: str) -> tuple[int, int]:
@@ -144,12 +172,14 @@ async def _drop_blobs(client: Any, keys: Keys, stream: str, cut: str) -> None:
         first = f"({rows[-1][0].decode()}"
 
 
-async def _existing(client: Redis, keys: Keys, nodes: Collection[str]) -> dict[str, type[Event]]:
+async def _existing(
+    client: Redis, keys: Keys, parts: Mapping[str, Collection[str]]
+) -> dict[str, type[Event]]:
     """By name rather than by SCAN, which would walk over every waiting request."""
     possible = {
-        keys.stream(event, node): event
+        keys.stream(event, part): event
         for event in EVENTS.values()
-        for node in (nodes if event.per_node else (None,))
+        for part in (parts[event.partition] if event.partition else (None,))
     }
     async with client.pipeline(transaction=False) as pipeline:
         for stream in possible:

@@ -1,6 +1,7 @@
 """roundhouse.yaml: its models, how it is read, and what in it makes no sense."""
 
 from shared.config.document import ConfigError, Problem
+from shared.config.endpoints import EndpointConfig
 from shared.config.lint import Finding, lint
 from shared.config.models import (
     ANY,
@@ -34,6 +35,7 @@ __all__ = [
     "AuditConfig",
     "Config",
     "ConfigError",
+    "EndpointConfig",
     "EngineConfig",
     "Finding",
     "HeuristicConfig",

@@ -1,11 +1,13 @@
 """What a well-formed configuration means that nobody can have wanted. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from shared.config.addresses import address_in, can_be_allowed, objection
 from shared.config.document import Path
+from shared.config.endpoints import EndpointConfig, signing_keys
 from shared.config.models import ANY, HEURISTIC_PREFIX, TINY, Config
 from shared.config.parse import suggestion
 
@@ -21,10 +23,14 @@ class Finding:
     message: str
 
 
-def lint(config: Config) -> list[Finding]:
-    """Everything suspicious in the configuration, in the order of the file's sections."""
-    checks = (_engines, _pins, _heuristics, _chains, _contexts, _default_task, _timing)
-    return [finding for check in checks for finding in check(config)]
+def lint(config: Config, environment: Mapping[str, str] | None = None) -> list[Finding]:
+    """Everything suspicious in the configuration, in the order of the file's sections.
+
+    `environment` is where the secrets are that it names; None: they are not looked for.
+    """
+    checks = (_engines, _pins, _heuristics, _chains, _contexts, _default_task, _timing, _endpoints)
+    findings = [finding for check in checks for finding in check(config)]
+    return findings + ([] if environment is None else [*_secrets(config, environment)])
 
 
 def _engines(config: Config) -> Iterator[Finding]:
@@ -164,3 +170,52 @@ def _timing(config: Config) -> Iterator[Finding]:
                 f"{every_s:g} s leaves no second try before {lease} ({lease_s:g} s) is over; "
                 f"make it at most {lease_s / 2:g}",
             )
+
+
+def _endpoints(config: Config) -> Iterator[Finding]:
+    for name, endpoint in config.endpoints.items():
+        where: Path = ("endpoints", name)
+        if not endpoint.events:
+            message = f"{name} hears of nothing; name its events or leave the key out"
+            yield Finding("error", (*where, "events"), message)
+        for position, task in enumerate(endpoint.tasks):
+            if task not in config.tasks:
+                message = f"there is no task {task!r}; {suggestion(task, config.tasks)}"
+                yield Finding("warning", (*where, "tasks", position), message)
+        if finding := _receiver(name, endpoint):
+            yield finding
+
+
+def _receiver(name: str, endpoint: EndpointConfig) -> Finding | None:
+    """A name's address is looked up and checked at each attempt; here, only what is written."""
+    where: Path = ("endpoints", name, "url")
+    parts = urlsplit(endpoint.url)
+    host = parts.hostname or ""
+    try:
+        address = address_in(host)
+    except ValueError:
+        message = f"{host} is an odd spelling of an address; write all four numbers of it"
+        return Finding("error", where, message)
+    what = address and objection(address, endpoint.allow_private)
+    if address is not None and what:
+        todo = "choose another receiver"
+        if can_be_allowed(address):
+            todo = f"if it is meant, add allow_private: [{address}/{address.max_prefixlen}]"
+        return Finding("error", where, f"{host} is {what} and will not be called; {todo}")
+    if parts.scheme == "http" and not endpoint.allow_private:
+        return Finding(
+            "warning",
+            where,
+            "http shows everybody on the way what it carries; use https, "
+            "or name the receiver's network in allow_private",
+        )
+    return None
+
+
+def _secrets(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+    for name, endpoint in config.endpoints.items():
+        try:
+            signing_keys(environment.get(endpoint.secret_env, ""))
+        except ValueError as error:
+            message = f"{endpoint.secret_env} {error}"
+            yield Finding("warning", ("endpoints", name, "secret_env"), message)

@@ -1,19 +1,11 @@
 """The configuration's models. Every default that Roundhouse has is written here."""
 
-import re
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    StrictBool,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StrictBool, field_validator, model_validator
 
-from shared.config.section import Section
+from shared.config.endpoints import EndpointConfig
+from shared.config.section import Count, Seconds, Section, Text, VariableName, http_address
 from shared.config.stores import AuditConfig, StoresConfig
 from shared.events.base import Name, Operation, Priority
 
@@ -38,10 +30,6 @@ IDLE_UNLOAD_S = 300.0
 RESERVED_NAMES = frozenset({ANY, TINY, AUTO})
 RESERVED_PREFIXES = (HEURISTIC_PREFIX, TASK_PREFIX)
 
-Count = Annotated[int, Field(strict=True, ge=1)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-
 
 def _is_free(name: str) -> str:
     if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
@@ -51,41 +39,26 @@ def _is_free(name: str) -> str:
 
 ModelName = Annotated[Name, AfterValidator(_is_free)]
 
-ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
 
 class EngineConfig(Section):
     """An engine that answers at a URL beside a node's worker."""
 
     kind: Literal["ollama", "openai"]
     url: str
-    api_key_env: str | None = None
+    api_key_env: VariableName | None = None
     """Name of the environment variable, on that node, that holds the key."""
 
     @field_validator("url")
     @classmethod
     def _is_plain_http(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        parts = http_address(url)
+        if parts is None:
             raise ValueError("is not an address; write it like http://127.0.0.1:11434")
         if parts.username or parts.password or parts.query:
             raise ValueError(
                 "must not carry a user, a key or a query; name the key's variable in api_key_env"
             )
         return url.rstrip("/")
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_variable_name(cls, name: str | None) -> str | None:
-        if name is not None and not ENVIRONMENT_NAME.fullmatch(name):
-            raise ValueError(
-                "is not the name of an environment variable; the key itself never goes in here"
-            )
-        return name
 
 
 class NodeConfig(Section):
@@ -236,6 +209,7 @@ class Config(Section):
     attempts: AttemptLimits = AttemptLimits()
     audit: AuditConfig = AuditConfig()
     timing: Timing = Timing()
+    endpoints: dict[Name, EndpointConfig] = Field(default_factory=dict)
 
     @field_validator("heuristics", mode="before")
     @classmethod

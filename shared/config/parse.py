@@ -21,6 +21,7 @@ MESSAGES = {
     "string_too_short": "{at} is empty; write something or leave the key out",
     "greater_than": "{at} must be more than {gt:g}; choose a larger number",
     "greater_than_equal": "{at} must be at least {ge:g}; choose a larger number",
+    "less_than_equal": "{at} must be at most {le:g}; choose a smaller number",
     "finite_number": "{at} must be a finite number; choose one",
     "model_type": "{at} must be a mapping; write it as key: value",
     "model_attributes_type": "{at} must be a mapping; write it as key: value",

@@ -41,8 +41,8 @@ class Event(Value):
     subject_field: ClassVar[str]
     """The field that says what the event is about; it becomes the `subject` attribute."""
 
-    per_node: ClassVar[bool] = False
-    """True where every node has a stream of its own, `<type>:<node>`."""
+    partition: ClassVar[str | None] = None
+    """`node` or `endpoint` where each of them has a stream of its own, `<type>:<name>`."""
 
     sampled: ClassVar[bool] = False
     """True for readings that are outdated by the next one: random ids, short retention."""

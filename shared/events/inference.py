@@ -108,7 +108,7 @@ class InferenceDispatched(Event):
 
     type: ClassVar[str] = "inference.dispatched.v1"
     subject_field: ClassVar[str] = "request_id"
-    per_node: ClassVar[bool] = True
+    partition: ClassVar[str | None] = "node"
 
     request_id: RequestId
     attempt: int
@@ -120,7 +120,7 @@ class InferenceStopRequested(Event):
 
     type: ClassVar[str] = "inference.stop_requested.v1"
     subject_field: ClassVar[str] = "request_id"
-    per_node: ClassVar[bool] = True
+    partition: ClassVar[str | None] = "node"
 
     request_id: RequestId
     attempt: int

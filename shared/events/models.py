@@ -62,7 +62,7 @@ class ModelLoadRequested(Event):
 
     type: ClassVar[str] = "model.load_requested.v1"
     subject_field: ClassVar[str] = "model"
-    per_node: ClassVar[bool] = True
+    partition: ClassVar[str | None] = "node"
 
     model: Name
     context_tokens: int
@@ -75,7 +75,7 @@ class ModelUnloadRequested(Event):
 
     type: ClassVar[str] = "model.unload_requested.v1"
     subject_field: ClassVar[str] = "model"
-    per_node: ClassVar[bool] = True
+    partition: ClassVar[str | None] = "node"
 
     model: Name
     reason: str

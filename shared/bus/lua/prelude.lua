@@ -25,6 +25,23 @@ local function publish(key, event)
   return redis.call('XADD', key, '*', unpack(ARGV, event.first, event.last))
 end
 
+-- Events that stand one behind another in ARGV, each after its length, go to KEYS[first] and on.
+local function publish_all(results, first)
+  local at, key = results.first, first
+  while at <= results.last do
+    local count = tonumber(ARGV[at])
+    publish(KEYS[key], { first = at + 1, last = at + count })
+    at, key = at + count + 1, key + 1
+  end
+end
+
+local function no_stream(first)
+  for target = first, #KEYS do
+    local found = redis.call('TYPE', KEYS[target]).ok
+    if found ~= 'stream' and found ~= 'none' then return { 'wrong_type', KEYS[target], found } end
+  end
+end
+
 -- An event about a request also carries what its record knows, so that no caller has to.
 local INHERITED = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model' }
 
