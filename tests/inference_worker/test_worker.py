@@ -20,7 +20,7 @@ from services.router.settings import Settings as RouterSettings
 from shared.bus.configuration import store_configuration
 from shared.bus.envelope import Entry, envelope
 from shared.bus.keys import Keys
-from shared.config import Config, NodeConfig
+from shared.config import Config, NodeConfig, Timing
 from shared.events.base import Event
 from shared.events.inference import (
     InferenceAttemptFailed,
@@ -220,6 +220,8 @@ async def test_an_unload_that_lay_around_is_void_and_a_fresh_one_is_not(world: W
 async def test_what_a_predecessor_had_not_begun_waits_for_the_engines_and_is_run(
     world: World,
 ) -> None:
+    patient = CONFIG.model_copy(update={"timing": Timing(node_lost_s=30.0, flight_lease_s=30.0)})
+    await store_configuration(world.client, world.keys, patient, "test")
     may_answer = asyncio.Event()
     stream = world.keys.stream(InferenceDispatched, NODE)
 
