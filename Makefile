@@ -42,7 +42,7 @@ check: install-dev ## format, lint, types, import rules, contracts, house rules
 	$(BIN)/python -m cli contracts --check
 	$(BIN)/python -m pytest --quiet tests/house
 
-bench: install-dev ## what a request costs, here and elsewhere: ROUNDS=5, QUICK=1, ONLY=ours,litellm
+bench: install-dev ## what a request costs, here and elsewhere: ROUNDS=5, QUICK=1, ONLY=ours,litellm,crowd
 	$(BIN)/python -m tests.benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(QUICK),--quick) \
 		$(if $(ONLY),--only $(ONLY)) $(ARGS)
 

@@ -8,9 +8,11 @@ import asyncio
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -22,12 +24,15 @@ from tests.benchmarks.litellm import litellm
 from tests.benchmarks.load import Load
 from tests.benchmarks.nginx import nginx
 from tests.benchmarks.report import Report
-from tests.benchmarks.rounds import CASES, Bench
+from tests.benchmarks.rounds import CASES, CROWDED, Bench, Case, Row
 from tests.benchmarks.surroundings import machine, versions
 from tests.benchmarks.systems import NotHereError, Site, System, direct, engine
 
 CHUNKS = 50
 CHUNK_S = 0.01
+
+CROWDS = (1_000, 100_000, 1_000_000)
+QUICK_CROWDS = (1_000, 10_000)
 
 Start = Callable[[Site], AbstractAsyncContextManager[System]]
 
@@ -38,6 +43,9 @@ SYSTEMS: dict[str, Start] = {
     "ours": ours.processes,
     "compact": ours.compact,
 }
+CROWD = "crowd"
+"""Ours with many requests that wait, measured apart from the others."""
+PARTS = (*SYSTEMS, CROWD)
 
 
 def say(line: str) -> None:
@@ -52,7 +60,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="one round of a second; nothing is written"
     )
-    parser.add_argument("--only", default="", help=f"of {', '.join(SYSTEMS)}; commas between")
+    parser.add_argument("--only", default="", help=f"of {', '.join(PARTS)}; commas between")
     parser.add_argument("--out", type=Path, help="folder for the tables (docs/benchmarks)")
     parser.add_argument("--cache", type=Path, default=ROOT / ".roundhouse-bench")
     given = parser.parse_args()
@@ -60,9 +68,9 @@ def options() -> argparse.Namespace:
     given.seconds = given.seconds or (1.0 if given.quick else 3.0)
     if given.out is None and not given.quick:
         given.out = ROOT / "docs" / "benchmarks"
-    given.only = [name for name in given.only.split(",") if name] or list(SYSTEMS)
-    if unknown := set(given.only) - set(SYSTEMS):
-        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
+    given.only = [name for name in given.only.split(",") if name] or list(PARTS)
+    if unknown := set(given.only) - set(PARTS):
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(PARTS)}")
     return given
 
 
@@ -75,33 +83,58 @@ async def bench(given: argparse.Namespace, folder: Path) -> Report:
 
 
 async def measure(given: argparse.Namespace, folder: Path) -> Report:
-    missing: dict[str, str] = {}
     async with AsyncExitStack() as stack:
         engine_url, engine_pid = await stack.enter_async_context(engine(CHUNKS, CHUNK_S))
         site = Site(folder, given.cache, engine_url)
-        systems: list[System] = []
-        for name in given.only:
-            say(f"starting {name}")
-            try:
-                systems.append(await stack.enter_async_context(SYSTEMS[name](site)))
-            except NotHereError as reason:
-                say(f"without {name}: {reason}")
-                missing[name] = str(reason)
         load = await Load.start()
         stack.push_async_callback(load.end)
-        everything = Bench(load, engine_pid, systems, last_word(CHUNKS), say)
-        rows = await everything.rounds(given.rounds, given.seconds, CASES)
+        part = Part(given, site, load, engine_pid)
+        await part.measure({name: SYSTEMS[name] for name in given.only if name != CROWD}, CASES)
+        if CROWD in given.only:
+            crowds = QUICK_CROWDS if given.quick else CROWDS
+            starts = {f"{each:,} waiting": partial(ours.crowded, waiting=each) for each in crowds}
+            await part.measure(starts, CROWDED)
         return Report(
             command=command(given),
             date=datetime.now(UTC).date().isoformat(),
             machine=machine(),
             rounds=given.rounds,
             seconds=given.seconds,
-            versions=versions(systems),
-            missing=missing,
-            memory_mib=everything.memory(),
-            rows=rows,
+            versions=versions(part.systems),
+            missing=part.missing,
+            memory_mib=part.memory_mib,
+            rows=part.rows,
         )
+
+
+@dataclass
+class Part:
+    """What is measured together, one part after another; what was found so far."""
+
+    given: argparse.Namespace
+    site: Site
+    load: Load
+    engine_pid: int
+    systems: list[System] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    memory_mib: dict[str, dict[str, float]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    async def measure(self, starts: Mapping[str, Start], cases: Sequence[Case]) -> None:
+        """Start the systems, measure them in turn, and end them."""
+        async with AsyncExitStack() as stack:
+            systems: list[System] = []
+            for name, start in starts.items():
+                say(f"starting {name}")
+                try:
+                    systems.append(await stack.enter_async_context(start(self.site)))
+                except NotHereError as reason:
+                    say(f"without {name}: {reason}")
+                    self.missing[name] = str(reason)
+            bench = Bench(self.load, self.engine_pid, systems, last_word(CHUNKS), say)
+            self.rows += await bench.rounds(self.given.rounds, self.given.seconds, cases)
+            self.memory_mib |= bench.memory()
+            self.systems += systems
 
 
 def command(given: argparse.Namespace) -> str:
@@ -109,7 +142,7 @@ def command(given: argparse.Namespace) -> str:
     words = ["make bench", f"ROUNDS={given.rounds}"]
     if given.quick:
         words.append("QUICK=1")
-    if given.only != list(SYSTEMS):
+    if given.only != list(PARTS):
         words.append(f"ONLY={','.join(given.only)}")
     return " ".join(words)
 

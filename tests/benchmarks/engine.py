@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.engine --port 0 --chunks 50 --chunk-s 0.01
 
-Model `instant` answers at once, `paced` waits `--chunk-s` before each chunk of a stream. Every
-chunk is a write to the socket of its own, as engines do it; hence asyncio's own loop, which does
-not gather writes as uvloop does. Its CPU time is no part of any figure.
+Model `instant` answers at once, `paced` waits `--chunk-s` before each chunk of a stream, `held`
+never answers. Every chunk is a write to the socket of its own, as engines do it; hence asyncio's
+own loop, which does not gather writes as uvloop does. Its CPU time is no part of any figure.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import httptools
 
 INSTANT = "instant"
 PACED = "paced"
+HELD = "held"
 CONTEXT_TOKENS = 8192
 PROMPT_TOKENS = 42
 
@@ -97,6 +98,8 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._models)
             return
         asked = json.loads(self._body)
+        if asked["model"] == HELD:
+            return
         answers = self._answers[asked["model"]]
         if not asked.get("stream"):
             self._transport.write(answers.whole)
@@ -148,7 +151,7 @@ def _response(body: bytes) -> bytes:
 def _model_list() -> bytes:
     models = [
         {"id": model, "object": "model", "max_model_len": CONTEXT_TOKENS}
-        for model in (INSTANT, PACED)
+        for model in (INSTANT, PACED, HELD)
     ]
     return _response(json.dumps({"object": "list", "data": models}).encode())
 

@@ -42,6 +42,8 @@ class Target:
     floor: float
     goal: float
     at_least: bool
+    in_ms: bool = False
+    """A time; else how many times as much."""
 
     def verdict(self, value: float) -> str:
         for reached, bound in (("goal", self.goal), ("floor", self.floor)):
@@ -53,8 +55,8 @@ class Target:
 P1 = Target("P1", "CPU of LiteLLM / ours, plain, 32 in flight", 12, 30, at_least=True)
 P2_UNPACED = Target("P2", "the same, 50 chunks at once, 32 streams", 40, 75, at_least=True)
 P2_PACED = Target("P2", "the same, 50 chunks, 10 ms each, 32 streams", 15, 30, at_least=True)
-P3 = Target("P3", "added latency p50, ms, plain, one in flight", 3, 1.5, at_least=False)
-P4 = Target("P4", "CPU of a request with 10⁶ waiting / with 10³", 1.2, 1.0, at_least=False)
+P3 = Target("P3", "added latency p50, ms, plain, one in flight", 3, 1.5, at_least=False, in_ms=True)
+P4 = Target("P4", "CPU beside the most that wait / beside the fewest", 1.2, 1.0, at_least=False)
 
 RATIOS = (
     (P1, Case(Shape.PLAIN, MANY)),
@@ -122,6 +124,27 @@ class Rows:
             found.append((target, self.ratio(LITELLM, row) if row else None))
         row = self.find(system, way, Case(Shape.PLAIN, ONE))
         return [*found, (P3, self.added_ms(row, "p50_ms") if row else None)]
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What a request costs beside so many that wait; `ratio` to what it costs beside the fewest."""
+
+    row: Row
+    cpu_ms: Spread | None
+    ratio: Spread | None
+
+
+def crowds(rows: Sequence[Row]) -> list[Crowd]:
+    """In the order measured, the fewest first. The last one's ratio is P4."""
+    return [
+        Crowd(
+            row,
+            _spread(sample.total_ms for sample in usable(row)),
+            _spread(more.total_ms / few.total_ms for few, more in _pairs(rows[0], row)),
+        )
+        for row in rows
+    ]
 
 
 def usable(row: Row) -> list[Sample]:

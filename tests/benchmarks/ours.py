@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 import sys
 import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 
@@ -13,12 +15,14 @@ import redis.asyncio
 
 from cli.address import ROOT
 from cli.supervisor.folder import DataFolder, RunState
-from tests.benchmarks.engine import INSTANT, PACED
+from tests.benchmarks.crowd import fill
+from tests.benchmarks.engine import HELD, INSTANT, PACED
 from tests.benchmarks.orders import Way
 from tests.benchmarks.systems import Site, System, running, until_it_answers, until_ready
 
 SLOTS = 64
 READY_S = 60.0
+A_DAY_S = 86_400
 STORE_MIB = 4096
 """More than by default: answers are kept for an hour, and a run is a day's work."""
 
@@ -40,9 +44,17 @@ async def compact(site: Site) -> AsyncIterator[System]:
 
 
 @asynccontextmanager
+async def crowded(site: Site, waiting: int) -> AsyncIterator[System]:
+    """A process for each service, and so many requests that wait for a model that never answers."""
+    async with _up(site, f"ours, {waiting:,} waiting") as system:
+        await fill(system.addresses[Way.STREAM], waiting)
+        yield replace(system, addresses={Way.HTTP: system.addresses[Way.HTTP]})
+
+
+@asynccontextmanager
 async def _up(site: Site, name: str, *options: str) -> AsyncIterator[System]:
     """Also with the settings of a shell in which another one runs."""
-    home = site.folder / name.replace(", ", "-")
+    home = site.folder / re.sub(r"[, ]+", "-", name)
     home.mkdir()
     config, log = home / "roundhouse.yaml", home / "up.log"
     config.write_text(json.dumps(_configuration(site.engine_url)))  # JSON is YAML
@@ -95,7 +107,9 @@ async def _give_memory(redis_url: str) -> None:
 
 def _configuration(engine_url: str) -> dict[str, object]:
     engine = {"kind": "openai", "url": engine_url}
+    slots = {INSTANT: SLOTS, PACED: SLOTS, HELD: 1}
     return {
         "nodes": {"local": {"discover": False, "engines": [engine]}},
-        "models": {name: {"engine": "openai", "slots": SLOTS} for name in (INSTANT, PACED)},
+        "models": {name: {"engine": "openai", "slots": each} for name, each in slots.items()},
+        "attempts": {"first_token_s": A_DAY_S, "total_s": A_DAY_S},
     }

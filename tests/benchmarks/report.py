@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.figures import DIRECT, LITELLM, Rows, Spread
+from tests.benchmarks.figures import DIRECT, LITELLM, P4, Rows, Spread, Target, crowds
 from tests.benchmarks.meter import MOST_FOREIGN
 from tests.benchmarks.rounds import Row
 
@@ -45,7 +45,7 @@ class Report:
         return sum(len(row.samples) for row in self.rows)
 
     def markdown(self) -> str:
-        rows = Rows(self.rows)
+        rows = Rows([row for row in self.rows if not row.case.crowded])
         parts = [
             HEAD.format(**vars(self)),
             *self._doubts(),
@@ -58,6 +58,7 @@ class Report:
             LATENCY_HEAD,
             *table(("", *map(str, rows.cases)), _latency(rows)),
             *self._processes(rows),
+            *self._crowds(),
             "## Memory\n",
             "MiB at the end of the run, what is shared counted in part (Pss).\n",
             *table(("", "MiB", "of which"), self._memory()),
@@ -91,6 +92,17 @@ class Report:
             )
             yield f"### {name}, by {way}: CPU ms per request, by process\n"
             yield from table(("", *map(str, rows.cases)), lines)
+
+    def _crowds(self) -> Iterator[str]:
+        if found := crowds([row for row in self.rows if row.case.crowded]):
+            yield CROWD_HEAD
+            lines = (
+                (each.row.system, str(each.cpu_ms or ""), str(each.ratio or "")) for each in found
+            )
+            yield from table(("", "CPU ms per request", "compared with the first"), lines)
+        if found and (most := found[-1].ratio):
+            floor, goal, value = _against(P4, most)
+            yield f"{P4.name}, {P4.what}: {value}. Floor {floor}, goal {goal}.\n"
 
     def _memory(self) -> Iterator[tuple[str, ...]]:
         for name, processes in self.memory_mib.items():
@@ -131,6 +143,14 @@ flight the machine is saturated, so this is throughput seen from below.
 """
 
 
+CROWD_HEAD = """\
+## While others wait
+
+A plane for each line, with so many LOW requests that wait for a model that never answers. What is
+measured is the cost of others beside them: plain, 32 in flight, by HTTP.
+"""
+
+
 def _names(rows: Rows) -> list[str]:
     return [f"{name}, by {way}" for name, way in rows.ways if name.startswith(OURS)]
 
@@ -139,17 +159,16 @@ def _targets(rows: Rows) -> Iterator[tuple[str, ...]]:
     each = [rows.against_targets(name, way) for name, way in rows.ways if name.startswith(OURS)]
     for line in zip(*each, strict=True):
         target = line[0][0]
-        sign, unit = ("≥", TIMES) if target.at_least else ("≤", " ms")
-        values = (
-            f"{value.median:.3g}{unit} ({target.verdict(value.median)})" if value else ""
-            for _, value in line
-        )
-        yield (
-            f"{target.name}: {target.what}",
-            f"{sign} {target.floor:g}{unit}",
-            f"{sign} {target.goal:g}{unit}",
-            *values,
-        )
+        values = [_against(target, value) for _, value in line]
+        floor, goal, _ = values[0]
+        yield f"{target.name}: {target.what}", floor, goal, *(value for _, _, value in values)
+
+
+def _against(target: Target, found: Spread | None) -> tuple[str, str, str]:
+    """A target's floor, its goal, and what was found, with its verdict."""
+    sign, unit = "≥" if target.at_least else "≤", " ms" if target.in_ms else TIMES
+    value = f"{found.median:.3g}{unit} ({target.verdict(found.median)})" if found else ""
+    return f"{sign} {target.floor:g}{unit}", f"{sign} {target.goal:g}{unit}", value
 
 
 def _cpu(rows: Rows) -> Iterator[tuple[str, ...]]:

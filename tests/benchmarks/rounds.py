@@ -24,6 +24,8 @@ BENCH = "load"
 class Case:
     shape: Shape
     in_flight: int
+    crowded: bool = False
+    """Whether others wait meanwhile, for another model."""
 
     def __str__(self) -> str:
         return f"{self.shape}, {self.in_flight} in flight"
@@ -38,6 +40,7 @@ CASES = (
     Case(Shape.CHUNKS, MANY),
     Case(Shape.PACED_CHUNKS, MANY),
 )
+CROWDED = (Case(Shape.PLAIN, MANY, crowded=True),)
 
 
 @dataclass(frozen=True)

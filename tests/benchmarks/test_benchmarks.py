@@ -7,15 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
+from shared.bus.keys import Keys
+from shared.events.base import Priority
 from tests.benchmarks import meter, ours
+from tests.benchmarks.crowd import fill
 from tests.benchmarks.engine import last_word
-from tests.benchmarks.figures import P1, P3, Rows, Spread, usable
+from tests.benchmarks.figures import P1, P3, Rows, Spread, crowds, usable
 from tests.benchmarks.load import Load
 from tests.benchmarks.orders import Order, Seen, Shape, Way, percentile
 from tests.benchmarks.profiling import Profile
 from tests.benchmarks.report import Report
-from tests.benchmarks.rounds import MANY, Bench, Case, Row, Sample
+from tests.benchmarks.rounds import CROWDED, MANY, Bench, Case, Row, Sample
 from tests.benchmarks.systems import NotHereError, Site, direct, engine, running, until_ready
 from tests.waiting import until
 
@@ -66,7 +70,14 @@ async def test_every_way_into_a_whole_plane_is_measured(tmp_path: Path, load: Lo
         bench = Bench(load, pid, systems, last_word(CHUNKS), say=lambda line: None)
         rows = await bench.rounds(1, 0.1, cases)
         memory = bench.memory()
+        await fill(plane.addresses[Way.STREAM], 300)
+        order = Order(Way.HTTP, plane.addresses[Way.HTTP], Shape.PLAIN, 4, 0.1, last_word(CHUNKS))
+        beside = await load.carry_out(order)
+        async with Redis.from_url(plane.addresses[Way.STREAM]) as store:
+            assert await store.zcard(Keys().waiting(Priority.LOW)) == 300
 
+    assert beside.requests >= 4
+    assert not beside.failures
     each = {(row.system, row.way, row.case): row.samples[0] for row in rows}
     assert len(each) == 3 * len(cases)
     assert not [sample.seen.failures for sample in each.values() if sample.seen.failures]
@@ -158,6 +169,23 @@ def test_ratios_are_those_within_a_round() -> None:
     rows = Rows([ours_row, row("LiteLLM", sample(10.0), sample(20.0), sample(48.0))])
 
     assert rows.ratio("LiteLLM", ours_row) == Spread(10.0, (10.0, 11.0))
+
+
+def test_a_crowd_is_compared_with_the_smallest_in_the_same_round() -> None:
+    rows = [
+        replace(row(name, *samples), case=CROWDED[0])
+        for name, samples in {
+            "ours, 10 waiting": (sample(1.0), sample(2.0)),
+            "ours, 99 waiting": (sample(1.1), sample(2.2)),
+        }.items()
+    ]
+
+    markdown = report([row("ours", sample(1.0)), *rows]).markdown()
+
+    assert [each.ratio.median for each in crowds(rows) if each.ratio] == [1.0, pytest.approx(1.1)]
+    assert "| ours, 99 waiting | 1.65 (1.38 to 1.93) | 1.1 (1.1 to 1.1) |" in markdown
+    assert "1.1\N{MULTIPLICATION SIGN} (floor). Floor ≤ 1.2" in markdown
+    assert "| ours, 99 waiting, by HTTP" not in markdown
 
 
 def test_added_latency_leaves_out_the_engine_s_own() -> None:

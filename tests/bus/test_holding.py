@@ -6,6 +6,7 @@ from shared.bus.connection import ensure_group
 from shared.bus.dead_letters import DeadLetters
 from shared.bus.holding import ATTEMPTS, Holding
 from shared.bus.keys import Keys
+from shared.bus.scripts import script
 from shared.bus.writer import Writer
 from shared.events.models import ModelActionRequested
 
@@ -64,6 +65,26 @@ async def test_what_outlived_too_many_consumers_is_buried(
     assert taken == [True] * (ATTEMPTS - 1) + [False]
     [letter] = [letter async for letter in DeadLetters(client, keys).all()]
     assert letter.letter.reason == "its consumers died while they handled it"
+
+
+async def test_what_is_idle_and_named_too_is_taken_over_once(
+    client: Redis, keys: Keys, writer: Writer
+) -> None:
+    stream = keys.stream(ModelActionRequested)
+    idle, young = await left_by_the_dead(client, stream, 2)
+    await client.xclaim(stream, GROUP, "dead", 0, [idle], idle=1000, justid=True)
+
+    _, taken = await writer.run(
+        script("take_over"),
+        keys={"source": stream},
+        args={"group": GROUP, "consumer": "heir", "idle_ms": 900, "most": 10},
+        rest=[idle, young],
+    )
+
+    assert [(entry_id, deliveries) for entry_id, deliveries, _ in taken] == [
+        (idle.encode(), 2),
+        (young.encode(), 2),
+    ]
 
 
 async def test_an_entry_that_was_cut_meanwhile_is_nobodys_any_more(

@@ -95,7 +95,7 @@ async def test_a_notifier_holds_events_back_only_while_somebody_wants_to_hear_of
     await store_configuration(client, keys, WITH_N8N, "test")
     await store_configuration(client, keys, config, "test")
     stream = keys.stream(InferenceCompleted)
-    await entries(client, stream, 2, 1)
+    await entries(client, stream, 2, 1.5)
     await client.xgroup_create(stream, NOTIFIER, id="0")
     await client.xgroup_create(stream, "router", id="$")
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import psutil
 
-from shared.config.models import DEFAULT_PRIORITIES
 from shared.events.base import Priority
 from tests.chaos.cell import NODES, Cell
 from tests.chaos.engine import STEADY_S, prompt
@@ -33,8 +32,8 @@ SHARES = {Priority.CRITICAL: 4, Priority.HIGH: 16, Priority.NORMAL: 50, Priority
 """In per cent of what is asked: the critical ones alone are well within the capacity."""
 
 CRITICAL_MS = 10_000
-BACKLOGS = {Priority.CRITICAL: 200, Priority.HIGH: 60, Priority.NORMAL: 100, Priority.LOW: 60}
-"""As many as are served within half a minute."""
+OTHERS_MS = 30_000
+"""How long people wait for the rest, of which most cannot be served."""
 
 WARM_UP_SHARE = 0.2
 """The part of the flood after which memory counts as what the flood needs."""
@@ -134,7 +133,7 @@ class Overload:
             "id": request_id,
             "model": "steady",
             "priority": priority,
-            "deadlinems": str(CRITICAL_MS if priority is Priority.CRITICAL else 120_000),
+            "deadlinems": str(CRITICAL_MS if priority is Priority.CRITICAL else OTHERS_MS),
             "data": json.dumps({"input": {"messages": [{"role": "user", "content": content}]}}),
         }
         await self._client.xadd(INBOX, fields)
@@ -190,11 +189,7 @@ def _unanswered(request_id: str, ends: dict[str, Heard]) -> str:
 
 
 async def overload(folder: Path, minutes: float, seed: int) -> Outcome:
-    priorities = {
-        name: bounds.model_copy(update={"backlog": BACKLOGS[name]})
-        for name, bounds in DEFAULT_PRIORITIES.items()
-    }
-    async with Cell(folder, seed, priorities=priorities) as cell:
+    async with Cell(folder, seed) as cell:
         return await Overload(cell, minutes, seed).run()
 
 

@@ -112,6 +112,10 @@ class Checkout:
         ]
 
     def clean_up(self) -> None:
+        """Show what was said, for a test that failed; end whatever still runs."""
+        sys.stdout.write(self.said())
+        for log in sorted((self.data / "logs").glob("*.log")):
+            sys.stdout.write(f"--- {log.name}\n" + "".join(log.open().readlines()[-20:]))
         holder = DataFolder(self.data).holder()
         for pid in [holder] if holder else []:
             os.kill(pid, signal.SIGKILL)

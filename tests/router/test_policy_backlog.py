@@ -42,22 +42,46 @@ def test_inside_a_class_the_first_come_is_the_first_served() -> None:
     assert drain(backlog_of(fleet, *records), fleet, 100) == ["r1", "r2", "r2b", "r3"]
 
 
-@pytest.mark.parametrize(
-    ("waited_longer_ms", "first"), [(-1, "new"), (1, "old")], ids=["just not", "just"]
-)
+@pytest.mark.parametrize(("waited_longer_ms", "place"), [(-1, 6), (1, 3)], ids=["just not", "just"])
 @pytest.mark.parametrize("priority", [Priority.HIGH, Priority.NORMAL, Priority.LOW])
-def test_who_waited_longer_than_the_difference_of_the_bounds_goes_before_a_new_critical(
-    priority: Priority, waited_longer_ms: int, first: str
+def test_every_fourth_slot_goes_to_who_waited_longer_than_the_difference_of_the_bounds(
+    priority: Priority, waited_longer_ms: int, place: int
 ) -> None:
     fleet = one_slot("qwen")
     head_start_ms = BOUND_MS[priority] - BOUND_MS[Priority.CRITICAL] + waited_longer_ms
     backlog = backlog_of(
         fleet,
         just("old", priority=priority, admitted_ms=NOW_MS - head_start_ms),
-        just("new", priority=Priority.CRITICAL),
+        *(just(f"new-{number}", priority=Priority.CRITICAL) for number in range(6)),
     )
 
-    assert drain(backlog, fleet)[0] == first
+    assert drain(backlog, fleet).index("old") == place
+
+
+def test_however_many_others_are_overdue_an_urgent_one_waits_for_one_of_them_at_most() -> None:
+    fleet = one_slot("qwen")
+    crowd = [waiting(f"old-{number}", priority=Priority.HIGH) for number in range(20)]
+    backlog = backlog_of(fleet, *crowd)
+
+    for number in range(8):
+        backlog.add(just(f"new-{number}", priority=Priority.CRITICAL))
+        served = []
+        for _ in range(2):
+            request, _, _ = taken(backlog.next_assignment(NOW_MS))
+            fleet.end(request)
+            served.append(request)
+        assert f"new-{number}" in served
+
+
+def test_a_request_takes_the_model_that_it_prefers_whosever_turn_it_is() -> None:
+    fleet = one_slot("llama", "qwen")
+    fleet.start("running", "a", "qwen")
+    backlog = backlog_of(fleet, *(waiting(f"r{number}", "llama") for number in range(3)))
+    drain(backlog, fleet)
+    fleet.end("running")
+    backlog.add(waiting("r3", "qwen", "llama"))
+
+    assert taken(backlog.next_assignment(NOW_MS)) == ("r3", "qwen", "a")
 
 
 def test_a_request_whose_model_is_busy_holds_nobody_up() -> None:

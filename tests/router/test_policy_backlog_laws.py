@@ -1,5 +1,7 @@
 """Laws of the order, whatever the requests and nodes are."""
 
+from operator import attrgetter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ CONFIG = Config.model_validate(
     {"priorities": {priority: {"wait_bound_s": float(s)} for priority, s in BOUNDS_S.items()}}
 )
 END_MS = 20_000
+RANK = [*Priority].index
 
 chains = st.lists(st.sampled_from(MODELS), min_size=1, max_size=3, unique=True)
 
@@ -156,7 +159,7 @@ def test_who_is_removed_is_gone_and_the_others_keep_their_order(
 
 @law
 @given(crowds(), st.integers(0, END_MS))
-def test_where_one_model_serves_all_they_go_by_the_end_of_their_bounds(
+def test_where_one_model_serves_all_they_go_by_class_and_each_fourth_by_the_end_of_its_bound(
     crowd: list[Waiting], now_ms: int
 ) -> None:
     fleet = fleet_of(node("a", ready=[resident("qwen", slots=100)]))
@@ -167,9 +170,15 @@ def test_where_one_model_serves_all_they_go_by_the_end_of_their_bounds(
 
     order = [assignment.waiting for assignment in assigned(laid_out(fleet, alike), now_ms)]
 
-    ends = [r.admitted_ms + BOUNDS_S[r.priority] * 1000 for r in order]
+    def end_ms(record: Waiting) -> int:
+        return record.admitted_ms + BOUNDS_S[record.priority] * 1000
+
     assert len(order) == len(alike)
-    assert ends == sorted(ends)
+    for turn, record in enumerate(order):
+        left = order[turn:]
+        rivals = [r for r in left if r.priority is min(map(attrgetter("priority"), left), key=RANK)]
+        assert record in rivals or turn % 4 == 3
+        assert end_ms(record) == min(map(end_ms, left if turn % 4 == 3 else rivals))
     for priority in Priority:
         of_class = [r.admitted_ms for r in order if r.priority is priority]
         assert of_class == sorted(of_class)
@@ -198,19 +207,21 @@ def test_nobody_starves_however_many_others_come(
             waited_ms = now_ms
             break
 
-    bound_ms = BOUNDS_S[priority] * 1000
+    until_the_next_turn_ms = 3 * service_ms
+    bound_ms = BOUNDS_S[priority] * 1000 + until_the_next_turn_ms
     served_meanwhile_ms = len(others) * service_ms
     assert waited_ms is not None or served_meanwhile_ms <= bound_ms
     assert (waited_ms or 0) <= bound_ms
 
 
 def test_all_that_waits_can_move_to_a_backlog_with_other_bounds() -> None:
-    fleet = fleet_of(node("a", ready=[resident("qwen", slots=2)]))
-    records = [waiting("low", priority=Priority.LOW), waiting("high", priority=Priority.HIGH)]
+    fleet = fleet_of(node("a", ready=[resident("qwen", slots=5)]))
+    urgent = [waiting(f"r{number}", priority=Priority.CRITICAL) for number in range(3)]
+    late = [waiting("low", priority=Priority.LOW), waiting("high", priority=Priority.HIGH)]
     patient = Config.model_validate({"priorities": {"HIGH": {"wait_bound_s": 3600.0}}})
 
     moved = Backlog(fleet, patient)
-    for record in laid_out(fleet, records):
+    for record in laid_out(fleet, [*urgent, *late]):
         moved.add(record)
 
-    assert [assignment.waiting.id for assignment in assigned(moved, 0)] == ["low", "high"]
+    assert [assignment.waiting.id for assignment in assigned(moved, 0)][3:] == ["low", "high"]

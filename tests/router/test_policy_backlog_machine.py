@@ -1,5 +1,6 @@
 """Random histories of the backlog, beside a model of it that is slow and plainly right."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ class Model:
         self.places: dict[str, Place] = {}
         self.flying: dict[str, tuple[Waiting, str, str]] = {}
         self.arrivals = 0
+        self.turns: Counter[str] = Counter()
 
     def add(self, record: Waiting) -> None:
         self.arrivals += 1
@@ -92,7 +94,7 @@ class Model:
         return chosen
 
     def next(self, now_ms: int) -> tuple[str, str, str] | None:
-        best: tuple[Any, ...] | None = None
+        best: dict[str, tuple[Any, ...]] = {}
         for place in self.places.values():
             if place.waiting.not_before_ms > now_ms:
                 continue
@@ -101,9 +103,16 @@ class Model:
                 if not any(free.values()):
                     continue
                 name = min(free, key=lambda name: (-free[name], name))
-                key = (place.overdue_ms, place.arrival, preference, place.waiting.id, model, name)
-                best = min(best, key) if best else key
-        return best[3:] if best else None
+                rank = (
+                    0 if self.turns[model] % 4 == 3 else [*Priority].index(place.waiting.priority)
+                )
+                who = (rank, place.overdue_ms, place.arrival, preference)
+                key = (*who, place.waiting.id, model, name)
+                best[model] = min(best.get(model, key), key)
+        if not best:
+            return None
+        request = min(best.values())[4]
+        return min(key[3:] for key in best.values() if key[4] == request)[1:]
 
     def demand(self, now_ms: int) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -177,6 +186,7 @@ class BacklogHistory(RuleBasedStateMachine):
         assert (record.id, assignment.model, assignment.node) == expected
         assert self.model.places.pop(record.id).waiting == record
         self.model.flying[record.id] = (record, assignment.node, assignment.model)
+        self.model.turns[assignment.model] += 1
 
     @rule()
     def assign_all(self) -> None:

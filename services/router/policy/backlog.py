@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from services.router.policy.lanes import Choice, Lane, Lanes
+from services.router.policy.lanes import Choice, Lane, Lanes, best
 from services.router.policy.request import Route, Waiting
 from services.router.policy.timeline import Entry, Timeline
 from services.router.policy.view import Fleet
@@ -39,8 +39,9 @@ class Demand:
 class Backlog:
     """Requests that wait, and the decision which of them goes next.
 
-    Of all heads of lanes that could have a free slot, the one goes whose wait reaches the bound
-    of its class first: classes with ageing. An assignment costs O(lanes + log n).
+    Of all heads of lanes that could have a free slot, one of the most urgent class goes. So that
+    nobody starves, a share of a model's slots goes by age instead: to the head whose wait reaches
+    the bound of its class first. An assignment costs O(lanes + log n).
     """
 
     def __init__(self, fleet: Fleet, config: Config) -> None:
@@ -124,8 +125,8 @@ class Backlog:
     def next_assignment(self, now_ms: int) -> Assignment | None:
         """Take the next request out, and take the slot for it. None: nothing that waits can run."""
         self._advance(now_ms)
-        found = (self._lanes.first_for(model, now_ms) for model in self._fleet.models_with_slots())
-        choice = min((choice for choice in found if choice is not None), default=None)
+        found = [self._lanes.first_for(model, now_ms) for model in self._fleet.models_with_slots()]
+        choice = best([choice for choice in found if choice is not None])
         if choice is None:
             return None
         waiting, model = choice.entry.waiting, choice.model
@@ -133,6 +134,7 @@ class Backlog:
         free = self._fleet.free_slots(node, model)
         reason = f"{_why(choice)}; {node} has most free slots ({free})"
         self._fleet.start(waiting.id, node, model)
+        self._lanes.took(model)
         self.remove(waiting.id)
         return Assignment(waiting, model, node, reason)
 

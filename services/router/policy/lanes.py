@@ -1,7 +1,7 @@
 """Lanes: those who wait for the same model in the same class, for the same tenant, in order."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -10,6 +10,15 @@ from services.router.policy.request import Route
 from services.router.policy.timeline import Entry, Item, Timeline
 from services.router.policy.view import Offer
 from shared.events.base import Priority
+
+RANKS = {priority: rank for rank, priority in enumerate(Priority)}
+"""0 is the most urgent class."""
+
+AGE = attrgetter("first")
+CLASS_AND_AGE = attrgetter("rank", "first")
+
+PATIENT_TURNS = 4
+"""Of so many turns of a model one goes by age alone."""
 
 
 class LaneKey(NamedTuple):
@@ -26,6 +35,7 @@ class Lane(Timeline):
     def __init__(self, key: LaneKey) -> None:
         super().__init__()
         self.key = key
+        self.rank = RANKS[key.priority]
         self.reach = Reach(None, ())
         self.first: Item
         """The head; kept up to date by `Lanes`, which drops a lane that has none."""
@@ -34,6 +44,8 @@ class Lane(Timeline):
 class Choice(NamedTuple):
     """The head of a lane, and a model that it may take. The smallest goes first."""
 
+    rank: int
+    """Of its class; 0 for all where age alone counts."""
     overdue_ms: int
     """When its wait reached the bound of its class."""
     order: int
@@ -51,6 +63,7 @@ class Lanes:
         self._lanes: dict[LaneKey, Lane] = {}
         self._active: defaultdict[str, set[Lane]] = defaultdict(set)
         self._overdue: defaultdict[str, set[Lane]] = defaultdict(set)
+        self._turns: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
@@ -79,17 +92,22 @@ class Lanes:
             self._index(lane, offers)
 
     def first_for(self, model: str, now_ms: int) -> Choice | None:
-        """Who should get a free slot of this model: the earliest overdue of all lanes' heads."""
+        """Who should get a free slot of this model: of the most urgent class that waits for it,
+        or, when it is the turn of the patient, of all, the head that is overdue first.
+        """
+        by_age = self._turns[model] % PATIENT_TURNS == PATIENT_TURNS - 1
         choices = []
         lanes = self._active.get(model)
         if lanes:
-            choices.append(_choice(lanes, model))
-        lanes = self._overdue.get(model)
-        if lanes:
-            choice = _choice(lanes, model)
-            if choice.overdue_ms <= now_ms:
-                choices.append(choice)
+            choices.append(_choice(lanes, model, by_age=by_age))
+        late = [lane for lane in self._overdue.get(model, ()) if lane.first[0] <= now_ms]
+        if late:
+            choices.append(_choice(late, model, by_age=by_age))
         return min(choices, default=None)
+
+    def took(self, model: str) -> None:
+        """A slot of this model was given away."""
+        self._turns[model] += 1
 
     def _refresh(self, lane: Lane) -> None:
         head = lane.head()
@@ -113,8 +131,18 @@ class Lanes:
             self._overdue[model].discard(lane)
 
 
-def _choice(lanes: set[Lane], model: str) -> Choice:
-    lane = min(lanes, key=attrgetter("first"))
+def best(choices: Collection[Choice]) -> Choice | None:
+    """Who goes first; where several models are free for it, with the one that it prefers."""
+    first = min(choices, default=None)
+    if first is None:
+        return None
+    return min(
+        (each for each in choices if each.entry is first.entry), key=attrgetter("preference")
+    )
+
+
+def _choice(lanes: Collection[Lane], model: str, *, by_age: bool) -> Choice:
+    lane = min(lanes, key=AGE if by_age else CLASS_AND_AGE)
     overdue_ms, order, entry = lane.first
     preference = 0 if model == lane.reach.active else 1 + lane.reach.overdue.index(model)
-    return Choice(overdue_ms, order, preference, model, entry, lane)
+    return Choice(0 if by_age else lane.rank, overdue_ms, order, preference, model, entry, lane)

@@ -5,8 +5,13 @@
 --! args group consumer idle_ms most
 --! rest ahead
 local found = redis.call('XAUTOCLAIM', key_source, group, consumer, idle_ms, '0-0', 'COUNT', most)[2]
-if ahead.last >= ahead.first then
-  for _, entry in ipairs(redis.call('XCLAIM', key_source, group, consumer, 0, unpack(ARGV, ahead.first, ahead.last))) do
+local known, left = {}, {}
+for _, entry in ipairs(found) do known[entry[1]] = true end
+for index = ahead.first, ahead.last do
+  if not known[ARGV[index]] then left[#left + 1] = ARGV[index] end
+end
+if #left > 0 then
+  for _, entry in ipairs(redis.call('XCLAIM', key_source, group, consumer, 0, unpack(left))) do
     found[#found + 1] = entry
   end
 end
