@@ -148,6 +148,18 @@ async def test_leaving_an_answer_early_closes_its_connection() -> None:
         await asyncio.wait_for(hung_up.wait(), 5)
 
 
+async def test_what_was_left_unread_of_one_answer_is_no_part_of_the_next() -> None:
+    engine = Engine(chunked(b"first ", b"and second"))
+    async with wire_to(engine.serve) as wire:
+        async with aclosing(wire.post("/", {}, b"{}")) as answer:
+            connection = await anext(answer)
+            assert isinstance(connection, Connection)
+            await until(lambda: connection.over)
+        engine.answer = chunked(b"another")
+
+        assert await body_of(wire) == b"another"
+
+
 async def test_bytes_that_nobody_asked_for_cost_the_connection_only() -> None:
     engine = Engine(chunked(b"x") + chunked(b"more"))
     async with wire_to(engine.serve) as wire:

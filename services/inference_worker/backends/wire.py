@@ -49,7 +49,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        return self.over and self.reusable and not self._lost
+        """For another request. What nobody read of the last answer would stand before the next."""
+        return self.over and self.reusable and not self._lost and not self._body
 
     def send(self, request: bytes) -> None:
         self.status, self.headers, self.over, self.reusable = 0, {}, False, False
