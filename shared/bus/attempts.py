@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.bus.envelope import Entry
+from shared.bus.envelope import Entry, utc_now
 from shared.bus.ids import random_id
 from shared.bus.keys import Keys
-from shared.bus.records import WORKER, about_attempt, about_end, to_data
+from shared.bus.records import WORKER, to_data
 from shared.bus.scripts import Argument, script
 from shared.bus.writer import Writer
 from shared.events.inference import (
@@ -103,6 +103,7 @@ class AttemptRecords:
                 "node": entry.stream,
             },
             args={
+                "time": utc_now(),
                 "id": request_id,
                 "attempt": number,
                 "node": self._node,
@@ -112,7 +113,6 @@ class AttemptRecords:
                 "lease_ms": lease_ms,
                 "started_data": to_data(started),
             },
-            events={"started_event": about_attempt(InferenceStarted, WORKER, request_id, number)},
         )
         if reply[0] != b"ok":
             return None
@@ -151,15 +151,12 @@ class AttemptRecords:
 
     async def complete(self, attempt: Attempt, completed: InferenceCompleted) -> bool:
         """End the request with its answer; False where this attempt no longer counts."""
-        return await self._finish(
-            attempt, "completed", "", 0, to_data(completed), about_end(WORKER, attempt.request_id)
-        )
+        return await self._finish(attempt, "completed", "", 0, to_data(completed))
 
     async def release(self, attempt: Attempt, failed: InferenceAttemptFailed) -> bool:
         """Give the request back to the router; False where this attempt no longer counts."""
-        event = about_attempt(InferenceAttemptFailed, WORKER, attempt.request_id, attempt.number)
         return await self._finish(
-            attempt, "released", failed.reason, failed.charge, to_data(failed), event
+            attempt, "released", failed.reason, failed.charge, to_data(failed)
         )
 
     async def abandon(self, entry: Entry, dispatched: InferenceDispatched) -> str:
@@ -182,6 +179,7 @@ class AttemptRecords:
                 "node": entry.stream,
             },
             args={
+                "time": utc_now(),
                 "id": dispatched.request_id,
                 "attempt": dispatched.attempt,
                 "node": self._node,
@@ -189,11 +187,6 @@ class AttemptRecords:
                 "entry": entry.id,
                 "group": WORKER,
                 "data": to_data(failed),
-            },
-            events={
-                "event": about_attempt(
-                    InferenceAttemptFailed, WORKER, dispatched.request_id, dispatched.attempt
-                )
             },
         )
         return str(reply[0].decode())
@@ -205,7 +198,6 @@ class AttemptRecords:
         reason: str,
         charge: int,
         data: str,
-        event: list[str | bytes],
     ) -> bool:
         reply: list[Any] = await self._writer.run(
             script("finish"),
@@ -215,6 +207,7 @@ class AttemptRecords:
             },
             args={
                 **_who(attempt),
+                "time": utc_now(),
                 "entry": attempt.entry.id,
                 "group": WORKER,
                 "outcome": outcome,
@@ -222,7 +215,6 @@ class AttemptRecords:
                 "charge": charge,
                 "data": data,
             },
-            events={"event": event},
         )
         return bool(reply[0] == b"ok")
 

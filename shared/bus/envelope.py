@@ -1,8 +1,10 @@
 """CloudEvents in binary mode: attributes are flat fields of the entry, the body is `data`."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from shared.bus.ids import derived_id, random_id
@@ -75,7 +77,14 @@ def decode(event_class: type[E], entry: Entry) -> Message[E]:
 
 
 def utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _utc(time.time_ns() // 1_000_000)
+
+
+@lru_cache(maxsize=1)
+def _utc(now_ms: int) -> str:
+    """Events of one millisecond have one time: it is written once for all of them."""
+    moment = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def envelope(

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hiredis import pack_command
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError
 
 from shared.bus.scripts import Argument
 
@@ -48,7 +49,7 @@ class Line:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await connection.send_packed_command(b"".join(commands), check_health=False)
-                return [await self._reply() for _ in commands]
+                return await self._replies(len(commands))
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -63,11 +64,19 @@ class Line:
     async def close(self) -> None:
         await self._connection.disconnect()
 
-    async def _reply(self) -> Reply:
-        try:
-            return await self._connection.read_response(disconnect_on_error=False)
-        except ResponseError as error:
-            return error
+    async def _replies(self, count: int) -> list[Reply]:
+        """The connection's own `read_response` takes longer for each than the parser does."""
+        parser = self._connection._parser
+        replies: list[Reply] = []
+        while len(replies) < count:
+            reply = parser._reader.gets()
+            if reply is NOT_ENOUGH_DATA:
+                await parser.read_from_socket()
+            elif isinstance(reply, ConnectionError):
+                raise reply
+            else:
+                replies.append(reply)
+        return replies
 
 
 def _rows(entries: list[Any]) -> Rows:

@@ -1,4 +1,4 @@
-"""What the record of a request holds, and the attributes of events about it."""
+"""What the record of a request holds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from enum import StrEnum
 
 from pydantic_core import from_json
 
-from shared.bus.envelope import SPEC_VERSION, attributes, utc_now
-from shared.bus.ids import derived_id, final_id
+from shared.bus.envelope import attributes
+from shared.bus.ids import derived_id
 from shared.events.base import Event, Priority
-from shared.events.inference import FailureReason, InferenceRejected
+from shared.events.inference import InferenceRejected
 
 MAX_VALUE_LENGTH = 63
 """A longer value would turn the whole record into a larger encoding; only models may."""
@@ -119,30 +119,6 @@ def row(request_id: bytes, score: bytes, chain: bytes, values: Sequence[bytes]) 
     )
 
 
-def about_request(event_id: str, source: str, request_id: str) -> list[str | bytes]:
-    """Attributes of an event about a request; its script adds type, data and what it inherits."""
-    return [
-        *("specversion", SPEC_VERSION),
-        *("id", event_id),
-        *("source", source),
-        *("time", utc_now()),
-        *("subject", request_id),
-        *("correlationid", request_id),
-    ]
-
-
-def about_attempt(
-    event_class: type[Event], source: str, request_id: str, attempt: int
-) -> list[str | bytes]:
-    event_id = derived_id(event_class.type, request_id, str(attempt))
-    return about_request(event_id, source, request_id)
-
-
-def about_end(source: str, request_id: str) -> list[str | bytes]:
-    """Attributes of the one final event, whichever its type."""
-    return about_request(final_id(request_id), source, request_id)
-
-
 def complete(event: Event, source: str, ordinal: str) -> list[str | bytes]:
     """All fields of an event that a script publishes as it is."""
     event_id = derived_id(event.type, event.subject, ordinal)
@@ -151,12 +127,3 @@ def complete(event: Event, source: str, ordinal: str) -> list[str | bytes]:
 
 def to_data(event: Event) -> str:
     return event.model_dump_json(exclude_none=True)
-
-
-def conflict_with(request_id: str, entry_id: str) -> InferenceRejected:
-    """The refusal of other content under an id that is taken; the first request is untouched."""
-    return InferenceRejected(
-        request_id=f"{request_id}#{entry_id}",
-        reason=FailureReason.CONFLICT,
-        message=f"another request has the id {request_id}; use a new id for new content",
-    )

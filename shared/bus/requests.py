@@ -9,8 +9,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shared.bus.envelope import Entry
-from shared.bus.ids import final_id
+from shared.bus.envelope import Entry, utc_now
 from shared.bus.keys import Keys
 from shared.bus.records import (
     MAX_VALUE_LENGTH,
@@ -18,11 +17,7 @@ from shared.bus.records import (
     WORKER,
     Admission,
     Retry,
-    about_attempt,
-    about_end,
-    about_request,
     complete,
-    conflict_with,
     to_data,
 )
 from shared.bus.scripts import Argument, Fields, script
@@ -59,7 +54,6 @@ class RequestRecords:
         `gone`) and, for `waiting`, when it was admitted, in milliseconds of the store's clock.
         """
         request_id = admission.request_id
-        conflict = conflict_with(request_id, entry.id)
         reply = await self._run(
             "admit",
             token,
@@ -75,17 +69,10 @@ class RequestRecords:
                 "entry": entry.id,
                 "id": request_id,
                 **_refusal(admission.refusal),
-                "conflict_data": to_data(conflict),
                 "chain_json": to_json(admission.chain),
                 "deadline_ms": admission.deadline_ms,
                 "reply_name": admission.replyto,
                 "asked": admission.asked,
-            },
-            events={
-                "final": about_end(ROUTER, request_id),
-                "conflict": about_request(
-                    final_id(conflict.request_id), ROUTER, conflict.request_id
-                ),
             },
             rest=admission.record(),
         )
@@ -113,10 +100,7 @@ class RequestRecords:
                 "lease_ms": lease_ms,
                 "route": routed.reason[:MAX_VALUE_LENGTH],
                 "routed_data": to_data(routed),
-            },
-            events={
-                "dispatched": complete(dispatched, ROUTER, str(attempt)),
-                "routed_event": about_attempt(InferenceRouted, ROUTER, request_id, attempt),
+                "dispatched_data": to_data(dispatched),
             },
         )
         return _status(reply)
@@ -153,10 +137,6 @@ class RequestRecords:
                 "charge": failed.charge,
                 "reason": failed.reason,
                 "attempt_data": to_data(failed),
-            },
-            events={
-                "final": about_end(ROUTER, request_id),
-                "attempt_event": about_attempt(InferenceAttemptFailed, ROUTER, request_id, attempt),
             },
         )
         return _status(reply)
@@ -209,10 +189,7 @@ class RequestRecords:
                 "only_waiting": int(only_waiting),
                 "data": to_data(final),
             },
-            events={
-                "final": about_end(ROUTER, request_id),
-                "stop_event": complete(stop, ROUTER, f"{attempt}:{reason}"),
-            },
+            events={"stop_event": complete(stop, ROUTER, f"{attempt}:{reason}")},
         )
 
     async def preempt(self, token: str, request_id: str, attempt: int, node: str) -> str:
@@ -263,7 +240,7 @@ class RequestRecords:
         reply = await self._writer.run(
             script(name),
             {**keys, "fence": self._fence_key},
-            {**args, "token": token},
+            {**args, "token": token, "time": utc_now()},
             events,
             rest,
         )

@@ -6,8 +6,6 @@ import pytest
 
 from shared.bus.envelope import Entry, decode, envelope
 from shared.bus.ids import derived_id
-from shared.bus.records import about_attempt, about_end
-from shared.events.inference import InferenceFailed, InferenceRouted
 from shared.events.models import ModelActionRequested, NodeHeartbeat, NodeLost
 
 LOST = NodeLost(node="n1", silent_ms=6100)
@@ -106,13 +104,3 @@ def test_an_entry_is_read_without_being_decoded() -> None:
     assert (odd.text("absent"), odd.data) == ("", b"{}")
     with pytest.raises(UnicodeDecodeError):
         odd.text("id")
-
-
-def test_events_about_a_request_carry_its_id_as_correlation() -> None:
-    routed = fields_of(about_attempt(InferenceRouted, "router", "r1", 2))
-    final = fields_of(about_end("router", "r1"))
-
-    assert routed["id"] == derived_id("inference.routed.v1", "r1", "2")
-    assert routed["subject"] == final["subject"] == "r1"
-    assert routed["correlationid"] == final["correlationid"] == "r1"
-    assert final["id"] not in (routed["id"], derived_id(InferenceFailed.type, "r1"))

@@ -1,6 +1,7 @@
 """`finish` and `abandon`: an executor's last word counts only while the attempt is its own."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from shared.events.inference import (
     InferenceCompleted,
     InferenceDispatched,
     InferenceFailed,
+    InferenceRouted,
+    InferenceStarted,
 )
 from tests.bus.facts import ASKER, COMPLETED, NODE, OTHERS, REQUEST, TRACEPARENT, failure
 from tests.bus.scene import HOLDING, Scene
@@ -45,6 +48,27 @@ async def test_a_completed_attempt_ends_the_request(scene: Scene, state: str) ->
     assert stored.stream(InferenceDispatched, NODE).entries == {}
     assert stored.stream(InferenceDispatched, NODE).pending == {WORKER: []}
     assert stored.replies(ASKER)[-1]["final"] == "completed"
+
+
+async def test_what_the_scripts_say_has_the_ids_that_everybody_else_derives(scene: Scene) -> None:
+    await scene.reach("running")
+    queued = (await scene.stored()).events(InferenceDispatched, NODE)
+    await scene.complete()
+
+    stored = await scene.stored()
+    for told, event in (
+        (queued, InferenceDispatched),
+        (stored.events(InferenceRouted), InferenceRouted),
+        (stored.events(InferenceStarted), InferenceStarted),
+    ):
+        assert [(each["id"], each["type"], each["subject"]) for each in told] == [
+            (derived_id(event.type, REQUEST, "1"), event.type, REQUEST)
+        ]
+    [completed] = stored.events(InferenceCompleted)
+    for each in (*stored.events(InferenceRouted), *stored.events(InferenceStarted), completed):
+        assert each["correlationid"] == REQUEST
+        assert each["specversion"] == "1.0"
+        assert datetime.fromisoformat(each["time"]).tzinfo is UTC
 
 
 async def test_the_end_tells_the_whole_story(scene: Scene) -> None:

@@ -1,7 +1,6 @@
 -- A restarted worker releases what its node's previous instance was running.
 --! keys request:hash flight:zset node:stream attempt_failed:stream
---! args id attempt node instance entry group data
---! events event
+--! args time id attempt node instance entry group data
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'node', 'executor')
 if record[1] == 'dispatched' and record[2] == attempt and record[3] == node then return { 'dispatched' } end
 local mine = record[2] == attempt and record[3] == node
@@ -14,5 +13,6 @@ if not mine or record[1] ~= 'running' then return { 'stale' } end
 redis.call('HSET', key_request, 'state', 'released', 'last_reason', 'worker_restarted', 'released_ms', now_ms())
 redis.call('HINCRBY', key_request, 'charged', 1)
 redis.call('ZADD', key_flight, 0, id)
-publish_story(key_request, key_attempt_failed, event, 'inference.attempt_failed.v1', data)
+publish_story(key_request, key_attempt_failed,
+  event_of_attempt('inference-worker', time, id, attempt, 'inference.attempt_failed.v1'), data)
 return { 'ok' }

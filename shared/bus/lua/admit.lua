@@ -1,7 +1,6 @@
 -- An entry of the inbox becomes a request record, or its final refusal; acknowledged in every case.
 --! keys fence:string? inbox:stream? blob:string* reply:stream absent:hash* request:hash? body:any context:any chain:any result:string* waiters:list* flight:zset* waiting:zset rejected:stream* cancelled:stream*
---! args token group entry id verdict refusal conflict_data reason chain_json deadline_ms reply_name asked
---! events final conflict
+--! args token time group entry id verdict refusal reason chain_json deadline_ms reply_name asked
 --! rest record
 if redis.call('GET', key_fence) ~= token then return { 'fenced' } end
 local found = redis.call('XRANGE', key_inbox, entry, entry)
@@ -35,8 +34,11 @@ if known[1] and known[1] ~= 'cancelled_early' then
   -- Acknowledged before: this repeats a call that has answered already.
   if not acknowledged_now then return { 'duplicate', known[1] } end
   if known[2] ~= fingerprint then
-    publish_story(key_absent, key_rejected, conflict, 'inference.rejected.v1', conflict_data)
-    if reply_name ~= '' then reply_final(key_reply, id .. '#' .. entry, 0, 'rejected', conflict_data) end
+    local other = id .. '#' .. entry
+    local ended = cjson.encode({ request_id = other, reason = 'conflict',
+      message = 'another request has the id ' .. id .. '; use a new id for new content' })
+    publish_story(key_absent, key_rejected, event_of_end('router', time, other, 'inference.rejected.v1'), ended)
+    if reply_name ~= '' then reply_final(key_reply, other, 0, 'rejected', ended) end
     return { 'conflict' }
   end
   if known[1] ~= 'final' then
@@ -61,13 +63,13 @@ local keys = { request = key_request, body = key_body, context = key_context, ch
 
 if known[1] == 'cancelled_early' then
   local ended = cjson.encode({ request_id = id, message = 'cancelled before it was admitted', attempts = 0 })
-  publish_story(key_request, key_cancelled, final, 'inference.cancelled.v1', ended)
+  publish_story(key_request, key_cancelled, event_of_end('router', time, id, 'inference.cancelled.v1'), ended)
   answer(key_request, key_waiters, id, 0, 'cancelled', ended)
   bury(keys, id, 'cancelled', 'cancelled', ended)
   return { 'cancelled' }
 end
 if verdict == 'rejected' then
-  publish_story(key_request, key_rejected, final, 'inference.rejected.v1', refusal)
+  publish_story(key_request, key_rejected, event_of_end('router', time, id, 'inference.rejected.v1'), refusal)
   answer(key_request, key_waiters, id, 0, 'rejected', refusal)
   bury(keys, id, 'rejected', reason, refusal)
   return { 'rejected' }

@@ -42,11 +42,38 @@ local function no_stream(first)
   end
 end
 
+-- The id of a fact, the same whoever says it: a UUID of version 5, as `ids.derived_id` makes it.
+local NAMESPACE = '\111\015\154\082\108\027\077\042\154\062\013\028\091\126\047\065'
+
+local function named(fact)
+  local digest = redis.sha1hex(NAMESPACE .. fact)
+  local variant = tonumber(string.sub(digest, 17, 17), 16) % 4 + 1
+  return string.sub(digest, 1, 8) .. '-' .. string.sub(digest, 9, 12) .. '-5' .. string.sub(digest, 14, 16)
+    .. '-' .. string.sub('89ab', variant, variant) .. string.sub(digest, 18, 20) .. '-' .. string.sub(digest, 21, 32)
+end
+
+-- What every event says of itself.
+local function event_of(source, time, subject, event_type, event_id)
+  return { 'specversion', '1.0', 'id', event_id, 'type', event_type, 'source', source, 'time', time,
+    'subject', subject }
+end
+
+local function event_of_attempt(source, time, id, attempt, event_type)
+  return event_of(source, time, id, event_type, named(event_type .. '\31' .. id .. '\31' .. attempt))
+end
+
+-- The one final event of a request, whichever its type.
+local function event_of_end(source, time, id, event_type)
+  return event_of(source, time, id, event_type, named(id .. '\31final'))
+end
+
 -- An event about a request also carries what its record knows, so that no caller has to.
 local INHERITED = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model' }
 
-local function publish_with(names, attributes, key_request, key, event, event_type, data)
-  local fields = { unpack(ARGV, event.first, event.last) }
+local function publish_with(names, attributes, key_request, key, fields, data)
+  local subject = fields[#fields]
+  fields[#fields + 1] = 'correlationid'
+  fields[#fields + 1] = subject
   local known = redis.call('HMGET', key_request, unpack(names))
   for at, value in ipairs(known) do
     if value and value ~= '' then
@@ -54,7 +81,8 @@ local function publish_with(names, attributes, key_request, key, event, event_ty
       fields[#fields + 1] = value
     end
   end
-  for _, value in ipairs({ 'type', event_type, 'data', data }) do fields[#fields + 1] = value end
+  fields[#fields + 1] = 'data'
+  fields[#fields + 1] = data
   return redis.call('XADD', key, '*', unpack(fields))
 end
 

@@ -1,8 +1,7 @@
 -- What becomes of an attempt that failed, fell silent, or whose node is lost. The router decided on
 -- what it read; a decision that the record has outrun is refused, and the router decides again.
 --! keys fence:string request:hash body:string context:string chain:string result:string waiters:list flight:zset waiting:zset node:stream failed:stream attempt_failed:stream
---! args token id attempt group node_lost verdict position not_before_ms charge reason final_reason data attempt_data
---! events final attempt_event
+--! args token time id attempt group node_lost verdict position not_before_ms charge reason final_reason data attempt_data
 if redis.call('GET', key_fence) ~= token then return { 'fenced' } end
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'entry', 'deadline_ms', 'first_byte_ms', 'admitted_ms')
 local state = record[1]
@@ -35,10 +34,11 @@ end
 if state ~= 'released' then
   redis.call('HSET', key_request, 'last_reason', reason)
   redis.call('HINCRBY', key_request, 'charged', charge)
-  publish_story(key_request, key_attempt_failed, attempt_event, 'inference.attempt_failed.v1', attempt_data)
+  publish_story(key_request, key_attempt_failed,
+    event_of_attempt('router', time, id, attempt, 'inference.attempt_failed.v1'), attempt_data)
 end
 if verdict == 'failed' then
-  publish_story(key_request, key_failed, final, 'inference.failed.v1', data)
+  publish_story(key_request, key_failed, event_of_end('router', time, id, 'inference.failed.v1'), data)
   answer(key_request, key_waiters, id, attempt, 'failed', data)
   bury({ request = key_request, body = key_body, context = key_context, chain = key_chain,
     result = key_result, waiters = key_waiters, flight = key_flight }, id, 'failed', final_reason, data)

@@ -1,7 +1,6 @@
 -- A worker takes an attempt: it is executed at most once, by one executor token.
 --! keys request:hash? body:string? context:string? flight:zset node:stream* started:stream
---! args id attempt node executor entry group lease_ms started_data
---! events started_event
+--! args time id attempt node executor entry group lease_ms started_data
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'node', 'executor')
 local mine = record[2] == attempt and record[3] == node
 if mine and record[1] == 'running' and record[4] == executor then
@@ -16,5 +15,5 @@ end
 local body, context, now = redis.call('GET', key_body), redis.call('GET', key_context), now_ms()
 redis.call('HSET', key_request, 'state', 'running', 'executor', executor, 'started_ms', now)
 redis.call('ZADD', key_flight, 'XX', now + lease_ms, id)
-publish_about(key_request, key_started, started_event, 'inference.started.v1', started_data)
+publish_about(key_request, key_started, event_of_attempt('inference-worker', time, id, attempt, 'inference.started.v1'), started_data)
 return { 'ok', body, redis.call('HGETALL', key_request), context }
