@@ -81,6 +81,7 @@ class Overload:
             await self._recover()
             self._judge()
         finally:
+            self._tape.stopped = True
             listening.cancel()
             await self._client.aclose()
         return self.outcome

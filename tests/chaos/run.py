@@ -84,6 +84,7 @@ class Run:
             except StuckError as stuck:
                 result.wrong.append(str(stuck))
             finally:
+                self._tape.stopped = True
                 listening.cancel()
                 await load.close()
             result.wrong += [f"a fault could not be done: {each}" for each in faults.broken]

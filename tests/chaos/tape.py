@@ -73,6 +73,7 @@ class Tape:
     leaps_s: list[float] = field(default_factory=list)
     """When the store's clock leapt so far that replies expired."""
     reads: int = 0
+    stopped: bool = False
     _positions: dict[str, str] = field(default_factory=dict)
     _added: dict[str, int] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
@@ -84,10 +85,13 @@ class Tape:
         return len(self.accepted) - len(self.ended & self.accepted.keys())
 
     async def run(self) -> None:
-        """Read until cancelled, from the very beginning."""
+        """Read until cancelled, from the very beginning.
+
+        `stopped` is for a cancellation that redis-py's timeouts have swallowed.
+        """
         self._positions = dict.fromkeys(CONTRACTS, "0")
         client = redis.asyncio.Redis.from_url(self.url, protocol=2, socket_timeout=10)
-        while True:
+        while not self.stopped:
             try:
                 if monotonic() > self._reckoned_s + RECKON_S:
                     await self._hold(client)
