@@ -10,11 +10,9 @@ from pydantic_core import to_json
 
 from services.inference_worker.answers import merge
 from services.inference_worker.backends.port import Delta
+from services.inference_worker.ticks import next_flush_in_s
 from shared.bus.attempts import OK, Attempt, AttemptRecords, Piece
 from shared.bus.connection import patiently
-
-TICK_S = 0.03
-"""Readers see no difference below 40 ms, and every flush costs a script call."""
 
 
 @dataclass(slots=True)
@@ -54,7 +52,7 @@ class Outbox:
         merge(answer.waiting, {"content": delta.content} if delta.content else {})
         merge(answer.waiting, delta.extra or {})
         if self._tick is None:
-            self._tick = asyncio.create_task(self._flush_after(0 if first else TICK_S))
+            self._tick = asyncio.create_task(self._flush(at_once=first))
 
     async def close(self, attempt: Attempt) -> None:
         """Flush what is left of one answer, and wait for what is under way, before it ends."""
@@ -62,8 +60,9 @@ class Outbox:
             await self._emit([answer])
             self._answers.pop(attempt.executor, None)
 
-    async def _flush_after(self, pause_s: float) -> None:
-        await asyncio.sleep(pause_s)
+    async def _flush(self, *, at_once: bool) -> None:
+        now_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(0 if at_once else next_flush_in_s(now_s))
         self._tick = None
         await self._emit([answer for answer in self._answers.values() if answer.waiting])
 

@@ -32,7 +32,8 @@ def violations(tape: Tape, told: dict[str, Story], twice: set[str]) -> Iterator[
         if not heard_all or not story or not story.finals or request_id in twice:
             continue
         about = replies[(reader, request_id)]
-        if not _expired(tape, heard, story):
+        was_refused = replies[(reader, f"{request_id}#{heard.id}")].ends  # a conflict
+        if not was_refused and not _expired(tape, heard, story):
             yield from (f"{request_id}: {reader} {what}" for what in _judge(about, story))
 
 

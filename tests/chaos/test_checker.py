@@ -88,6 +88,20 @@ def test_an_honest_story_is_believed() -> None:
     assert violations(told.evidence) == []
 
 
+def test_who_asks_for_other_things_under_a_known_id_hears_of_that_and_of_no_other_end() -> None:
+    told = Telling()
+    told.say(INBOX, {"number": 1, "digest": "other"}, id=ASKED, replyto="other")
+    refused = f"{ASKED}#{told.tape.reads}-0"
+    event_type = "inference.rejected.v1"
+    about = {"subject": refused, "id": final_id(refused), "type": event_type}
+    told.say(KEYS.stream_of(event_type), {}, **about)
+    told.say(KEYS.reply("other"), {}, request=refused, final="rejected")
+    row = {"request_id": refused, "event_id": final_id(refused), "outcome": "rejected"}
+    told.keep("requests", **row, attempts=0)
+
+    assert violations(told.evidence) == []
+
+
 LIES: dict[str, tuple[Callable[[Telling], object], str]] = {
     "two ends": (lambda told: told.end("cancelled"), "2 ends"),
     "no end": (lambda told: told.forget("inference.completed.v1"), "0 ends"),

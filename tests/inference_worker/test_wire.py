@@ -9,12 +9,12 @@ import uvloop
 
 from services.inference_worker.backends.wire import (
     FEW,
-    TICK_S,
     BrokenOffError,
     Connection,
     UnreachableError,
     Wire,
 )
+from services.inference_worker.ticks import TICK_S
 from tests.waiting import until
 
 Server = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

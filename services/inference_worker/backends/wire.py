@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from services.inference_worker.ticks import next_tick_in_s
+
 FEW = 4
-TICK_S = 0.03
-"""With more than a few streams under way each is read once a tick: so often are chunks sent on."""
+"""With more streams under way all are read once a tick: so often are chunks sent on."""
 
 
 class UnreachableError(Exception):
@@ -93,7 +94,7 @@ class Connection(asyncio.Protocol):
     async def _a_tick(self) -> None:
         self._transport.pause_reading()
         try:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(next_tick_in_s(asyncio.get_running_loop().time()))
         finally:
             if not self._transport.is_closing():
                 self._transport.resume_reading()
