@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -31,6 +31,9 @@ from shared.events.models import (
 from shared.instances import is_dead_here
 from shared.service import StartError
 
+if TYPE_CHECKING:
+    from shared.bus.group_read import GroupRead
+
 log = structlog.get_logger()
 
 REREAD_S = 1.0
@@ -54,7 +57,7 @@ class Worker:
         self._leaving = False
         self.given_up = asyncio.Event()
         """Set once somebody else is this node's worker."""
-        self._reader: Any = None
+        self._reader: GroupRead | None = None
         self._told: set[asyncio.Task[None]] = set()
         self._stream = bus.keys.stream(InferenceDispatched, node)
         self.engines = Engines(self._on_state, self._news.set)

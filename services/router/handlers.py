@@ -14,11 +14,11 @@ from shared.bus import index, leading
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
 from shared.bus.envelope import Entry
+from shared.bus.group_read import BatchHandler, GroupRead
 from shared.bus.leading import ENDS_A_TERM, StepDownError
 from shared.bus.lease import Lease
 from shared.bus.records import Row
 from shared.bus.requests import RequestRecords
-from shared.bus.subscriber import BatchHandler
 from shared.bus.tail import decoded
 from shared.events.base import Priority
 from shared.events.inference import (
@@ -63,7 +63,7 @@ class Router:
         term = self._term = Term(self._bus, self._records, clock, token)
         watch = Watch(term)
         log.info("leading", token=token)
-        readers: list[object] = []
+        readers: list[GroupRead] = []
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._broken(term))
@@ -83,7 +83,7 @@ class Router:
             self._term = None
             forget()
             for reader in readers:
-                await reader.stop()  # type: ignore[attr-defined]
+                await reader.stop()
 
     async def _rebuild(self, term: Term) -> None:
         """Order and used slots from the records, most urgent first, dispatching on the way."""

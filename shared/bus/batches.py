@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, GroupReader, patiently
 from shared.bus.envelope import Entry
+from shared.bus.group_read import BATCH
 from shared.bus.holding import Holding
-from shared.bus.subscriber import BATCH
 from shared.bus.writer import Writer
 from shared.log import get_logger
 from shared.telemetry import HANDLED, HANDLER_FAILURES

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -14,11 +15,12 @@ from shared.bus.connection import UNAVAILABLE, GroupReader, ensure_group, make_c
 from shared.bus.consumption import Consumption, Handler
 from shared.bus.dead_letters import bury
 from shared.bus.envelope import E, Entry, Message, envelope
+from shared.bus.group_read import BatchHandler, GroupRead
 from shared.bus.holding import Holding
 from shared.bus.keys import Keys
 from shared.bus.lease import Lease
 from shared.bus.scripts import script
-from shared.bus.subscriber import BatchHandler, failing, make_broker, subscribe
+from shared.bus.subscriber import failing, make_broker, reader, subscribe
 from shared.bus.tail import EntryHandler, decoded, tail
 from shared.bus.writer import Writer
 from shared.config import Config
@@ -66,6 +68,7 @@ class Bus:
         self._publishes = frozenset(publishes)
         self._consumptions: list[Consumption[Any] | Batches] = []
         self._subscribers: list[Any] = []
+        self._group_reads: WeakSet[GroupRead] = WeakSet()
         self._background: list[Background] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._heard_at = 0.0
@@ -145,6 +148,7 @@ class Bus:
 
     async def stop(self) -> None:
         """Stop reading, then background work, then the connections."""
+        await asyncio.gather(*(each.stop() for each in self._group_reads))
         await self._broker.stop()
         for task in self._tasks:
             task.cancel()
@@ -158,12 +162,15 @@ class Bus:
         """Create this service's group on a stream, from its beginning."""
         await patiently(lambda: ensure_group(self.client, stream, self.name), "group")
 
-    async def read_group(self, stream: str, consumer: str, handler: BatchHandler) -> Any:
-        """Start a raw group reader now; `stop()` on what is returned ends it."""
+    async def read_group(self, stream: str, consumer: str, handler: BatchHandler) -> GroupRead:
+        """Start a raw group reader now; the bus runs already."""
         await self.ensure_group(stream)
-        subscriber = subscribe(self._broker, stream, self.name, consumer, handler)
-        await subscriber.start()
-        return subscriber
+        reads_with = reader(self._broker)
+        assert reads_with is not None  # noqa: S101 - the bus runs
+        group_read = GroupRead(reads_with, stream, self.name, consumer, handler)
+        group_read.start()
+        self._group_reads.add(group_read)
+        return group_read
 
     async def tail(self, handlers: Mapping[str, EntryHandler], lookback_s: float) -> None:
         """Follow streams by key, from a little ago on, until cancelled."""

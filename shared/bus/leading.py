@@ -7,9 +7,9 @@ import structlog
 
 from shared.bus.bus import Bus
 from shared.bus.connection import UNAVAILABLE
+from shared.bus.group_read import BatchHandler
 from shared.bus.lease import Lease
 from shared.bus.requests import FencedError
-from shared.bus.subscriber import BatchHandler
 
 log = structlog.get_logger()
 

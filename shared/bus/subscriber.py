@@ -5,7 +5,6 @@ hold up its whole batch, and its own policies lose or forget what fails.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from faststream import AckPolicy
@@ -16,14 +15,8 @@ from redis.asyncio import Redis
 
 from shared.bus.connection import BLOCK_MS, GroupReader, make_client
 from shared.bus.envelope import Entry
+from shared.bus.group_read import BATCH, STOP_S, BatchHandler
 from shared.bus.pace import collect
-
-BatchHandler = Callable[[list[Entry]], Awaitable[None]]
-
-BATCH = 256
-
-STOP_S = 2.0
-"""For how long a stop waits for the handlers that are running."""
 
 
 class _GroupReaderState(RedisConnectionState):
@@ -41,11 +34,17 @@ class _GroupReaderState(RedisConnectionState):
         return client
 
 
-def failing(broker: RedisBroker) -> dict[str, str]:
-    """Streams that its readers cannot read at the moment, and why."""
+def reader(broker: RedisBroker) -> GroupReader | None:
+    """What its subscribers read with; None before it is started."""
     connection = broker.config.broker_config.connection
     assert isinstance(connection, _GroupReaderState)  # noqa: S101 - made below
-    return dict(connection.reader.failing) if connection.reader is not None else {}
+    return connection.reader
+
+
+def failing(broker: RedisBroker) -> dict[str, str]:
+    """Streams that cannot be read at the moment, and why."""
+    reads = reader(broker)
+    return dict(reads.failing) if reads is not None else {}
 
 
 def make_broker(url: str) -> RedisBroker:
