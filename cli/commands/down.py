@@ -1,11 +1,12 @@
 """`down`."""
 
+import json
 import os
 import signal
 import time
 
 from cli.address import data_folder
-from cli.commands.options import Data
+from cli.commands.options import Data, Json
 from cli.errors import UserError
 from cli.supervisor.folder import DataFolder
 from cli.supervisor.terminal import Terminal
@@ -13,7 +14,7 @@ from cli.supervisor.terminal import Terminal
 DOWN_WITHIN_S = 10.0
 
 
-def down(data: Data = None) -> None:
+def down(data: Data = None, as_json: Json = False) -> None:
     """Stop what `up` started. Its data stays.
 
     Example: ./roundhouse down
@@ -22,9 +23,9 @@ def down(data: Data = None) -> None:
     folder = DataFolder(data or data_folder())
     pid = folder.holder()
     if pid is None:
-        terminal.say(f"Nothing runs from {folder.root}.")
+        _say(terminal, f"Nothing runs from {folder.root}.", as_json=as_json, stopped=None)
         return
-    with terminal.busy("Stopping"):
+    with terminal.busy("" if as_json else "Stopping"):
         os.kill(pid, signal.SIGTERM)
         deadline_s = time.monotonic() + DOWN_WITHIN_S
         while folder.holder() == pid:
@@ -34,4 +35,9 @@ def down(data: Data = None) -> None:
                     f"End it with kill -9 {pid}: everything it started ends with it.",
                 )
             time.sleep(0.05)
-    terminal.say("Stopped.")
+    _say(terminal, "Stopped.", as_json=as_json, stopped=pid)
+
+
+def _say(terminal: Terminal, text: str, *, as_json: bool, stopped: int | None) -> None:
+    """As JSON, the process id of the supervisor that was stopped."""
+    terminal.say(json.dumps({"stopped": stopped}) if as_json else text)

@@ -51,18 +51,21 @@ def up(
         port=port,
         compact=compact,
         config=file,
-        environment={**_stores(loaded), **environment()},
+        environment=with_stores(environment(), loaded),
         left_out=_left_out(loaded),
     )
     services = context.obj if isinstance(context.obj, Services) else SERVICES
     become_supervisor(Task(wishes, services, detached))
 
 
-def _stores(config: Mapping[str, Any]) -> dict[str, str]:
-    """Stores that the configuration names, as the environment would; an empty variable is none."""
+def with_stores(given: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:
+    """The environment, and where it names no store, the one of the configuration."""
     stores = config.get("stores", {})
     named = {"REDIS_URL": stores.get("redis"), "DATABASE_URL": stores.get("postgres")}
-    return {variable: url for variable, url in named.items() if url}
+    return {
+        **given,
+        **{variable: url for variable, url in named.items() if url and not given.get(variable)},
+    }
 
 
 def _left_out(config: Mapping[str, Any]) -> frozenset[str]:

@@ -24,6 +24,7 @@ CONNECT_S = 2
 CONNECTIONS = 3
 ANSWER_S = 5.0
 SILENT_S = 4.0
+PRUNED_AT_ONCE = 10_000
 MIGRATING = 7_283_466
 """Number of the advisory lock under which one process at a time migrates."""
 
@@ -87,9 +88,12 @@ class Database:
         Raises psycopg's `DataError` or `IntegrityError` where one of them cannot be written.
         """
         document = (b"[" + b",".join(told) + b"]").decode()
-        self._unwritten = "writes fail"
-        async with self._connection() as connection:
-            await connection.execute(sql("record"), {"told": document})
+        try:
+            async with self._connection() as connection:
+                await connection.execute(sql("record"), {"told": document})
+        except AwayError as error:
+            self._unwritten = f"writes fail: {error}"
+            raise
         self._unwritten = ""
 
     async def search(self, terms: Mapping[str, Any]) -> list[DictRow]:
@@ -102,32 +106,40 @@ class Database:
         return (found[0], await self._rows("attempts", terms)) if found else None
 
     async def prune(self) -> None:
-        """Forget the ids of events that no stream can deliver any more."""
-        async with self._connection() as connection:
-            await connection.execute(sql("prune"))
+        """Forget the ids of events that no stream can deliver any more, some at a time."""
+        forgotten = PRUNED_AT_ONCE
+        while forgotten == PRUNED_AT_ONCE:
+            async with self._connection(decides=False) as connection:
+                done = await connection.execute(sql("prune"), {"limit": PRUNED_AT_ONCE})
+                forgotten = done.rowcount
 
     async def close(self) -> None:
         await self._pool.close(timeout=1)
 
     async def _rows(self, statement: str, terms: Mapping[str, Any]) -> list[DictRow]:
-        async with self._connection() as connection:
+        async with self._connection(decides=False) as connection:
             return await (await connection.execute(sql(statement), terms)).fetchall()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[DictRow]]:
-        """A connection in a transaction, to a database that has all tables."""
+    async def _connection(self, *, decides: bool = True) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """A connection in a transaction, to a database that has all tables.
+
+        A question that takes too long `decides` nothing: writing may go on meanwhile.
+        """
         try:
             await self._pool.open()
             async with asyncio.timeout(ANSWER_S), self._pool.connection() as connection:
                 if not self._migrated:
                     await migrate(connection)
-                    self._migrated = True
                 yield connection
+            self._migrated = True
         except OF_THE_DATA:
             raise
         except (psycopg.Error, TimeoutError, OSError) as error:
+            if isinstance(error, psycopg.errors.UndefinedTable):
+                self._migrated = False  # another database has taken its place
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            if self._away is None:
+            if decides and self._away is None:
                 self._away = (monotonic(), why)
                 log.warning("database_away", error=why)
             raise AwayError(why) from error

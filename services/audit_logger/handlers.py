@@ -81,8 +81,8 @@ class Trail:
                 await self._database.look()
                 await self._replay()
                 if monotonic() - pruned_s >= PRUNE_S:
-                    await self._database.prune()
                     pruned_s = monotonic()
+                    await self._database.prune()
             except AwayError:
                 log.debug("still_away")
             await asyncio.sleep(LOOK_S)

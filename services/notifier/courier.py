@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -89,7 +90,7 @@ class Courier:
             return Unanswered("no_secret", str(error), 0)
         time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         body = body_of("notification.test", time, {"endpoint": self._name})
-        parcel = Parcel(body, headers_of(test_id, body, keys, now), "public")
+        parcel = Parcel(body, headers_of(test_id, body, keys, now), dataclass=None)
         outcome = await self._caller.call(self._name, endpoint, parcel)
         if isinstance(outcome, Answered) and 200 <= outcome.status < 300:
             await self._switch_on("a test was delivered")
@@ -154,7 +155,8 @@ class Courier:
     async def _settle(
         self, taken: Taken, queued: NotificationQueued, endpoint: EndpointConfig, outcome: Outcome
     ) -> None:
-        past = Past(failed=taken.charged, free=taken.turn - 1 - taken.charged)
+        waited_s = time.time() - taken.entry.milliseconds / 1000
+        past = Past(taken.charged, taken.turn - 1 - taken.charged, waited_s)
         decided = verdict(outcome, past, endpoint.retry_s, self._lot())
         kind = type(decided).__name__.lower()
         NOTIFICATIONS.labels(self._name, kind).inc()

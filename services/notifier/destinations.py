@@ -20,7 +20,7 @@ class Refusal:
 
 
 def refusal(
-    name: str, endpoint: EndpointConfig, host: str, addresses: Sequence[str], dataclass: str
+    name: str, endpoint: EndpointConfig, host: str, addresses: Sequence[str], dataclass: str | None
 ) -> Refusal | None:
     """What stands against one of the addresses that `host` leads to; None where all will do.
 
@@ -39,7 +39,9 @@ def refusal(
     return None
 
 
-def _may_go(dataclass: str, endpoint: EndpointConfig, *, private: bool) -> bool:
+def _may_go(dataclass: str | None, endpoint: EndpointConfig, *, private: bool) -> bool:
+    if dataclass is None:
+        return True
     if endpoint.dataclasses is not None:
         return dataclass in endpoint.dataclasses
     return private or dataclass in MAY_LEAVE

@@ -16,7 +16,7 @@ from shared.bus.consumption import Published
 from shared.bus.dead_letters import ORIGINAL, DeadLetters, Letter
 from shared.bus.envelope import Entry, Message, decode
 from shared.bus.ids import derived_id
-from shared.bus.notifications import letters_of, queued_since, undelivered_ids
+from shared.bus.notifications import letters_of, queued_since, undelivered
 from shared.bus.questions import reply
 from shared.events.notifications import (
     NotificationQueued,
@@ -119,12 +119,12 @@ class Notices:
         Up to the request only: what is queued here comes behind it in the same stream.
         """
         asked, queued, waiting = message.event, set[str](), set[str]()
-        undelivered = await undelivered_ids(self._bus.client, self._bus.keys, asked.endpoint)
+        waits = await undelivered(self._bus.client, self._bus.keys, asked.endpoint)
         async for entry in self._kept(asked, message.entry.milliseconds):
             notification = decode(NotificationQueued, entry).event
             if asked.notification_id not in (None, notification.notification_id):
                 continue
-            if entry.id in undelivered:
+            if entry.id in waits:
                 waiting.add(notification.notification_id)
             elif notification.notification_id not in queued:
                 queued.add(notification.notification_id)

@@ -10,6 +10,8 @@ MAY_SAY_WHEN = (429, 503)
 SHORTEST_REST_S, LONGEST_REST_S = 1.0, 24 * 3600.0
 FREE_TRIES = 30
 """So often one notification may be asked to come later before that counts as a failure."""
+LONGEST_WAIT_S = 70 * 3600.0
+"""After that an attempt is the last one: with a day's rest behind it, it is still kept (96 h)."""
 JITTER = 0.1
 
 
@@ -70,6 +72,8 @@ class Past:
 
     failed: int
     free: int
+    waited_s: float = 0.0
+    """Since it was queued."""
 
 
 def verdict(outcome: Outcome, past: Past, retry_s: Sequence[float], lot: float) -> Verdict:
@@ -82,11 +86,11 @@ def verdict(outcome: Outcome, past: Past, retry_s: Sequence[float], lot: float) 
             return SwitchOff()
         case Answered(status, _, float(wanted_s)) if status in MAY_SAY_WHEN:
             rest_s = min(max(SHORTEST_REST_S, wanted_s), LONGEST_REST_S)
-            if past.free < FREE_TRIES:
+            if past.free < FREE_TRIES and past.waited_s < LONGEST_WAIT_S:
                 return Later(rest_s, 0, rest_s)
         case Unanswered("withheld", message):
             return GivenUp("withheld", message)
-    if past.failed < len(retry_s):
+    if past.failed < len(retry_s) and past.waited_s < LONGEST_WAIT_S:
         pause_s = retry_s[past.failed] * (1 - JITTER + 2 * JITTER * lot)
         return Later(max(pause_s, rest_s), 1, rest_s)
     if isinstance(outcome, Answered):

@@ -11,11 +11,14 @@ from urllib.parse import urlsplit
 
 import httpcore
 import httpx
+import structlog
 
 from services.notifier.destinations import refusal
 from services.notifier.verdict import Answered, Outcome, Unanswered, seconds_of
 from shared.config import EndpointConfig
 from shared.config.addresses import address_in
+
+log = structlog.get_logger()
 
 ANSWER_BYTES = 64 * 1024
 """Of an answer's body nothing is used; more of it is not read."""
@@ -35,7 +38,8 @@ class Parcel:
 
     body: bytes
     headers: dict[str, str]
-    dataclass: str
+    dataclass: str | None
+    """None: nobody's data, which may go anywhere."""
 
 
 class NotCalledError(Exception):
@@ -67,6 +71,9 @@ class Caller:
             said = "invalid", "what came back is not HTTP, or broke off"
         except httpcore.NetworkError as error:
             said = _broken(error)
+        except Exception as error:
+            log.exception("call_failed", endpoint=name)
+            said = "impossible", f"it cannot be called: {type(error).__name__}: {error}"
         else:
             return Answered(status, _ms_since(began_s), retry_after_s)
         return Unanswered(*said, _ms_since(began_s))

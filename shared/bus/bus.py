@@ -15,7 +15,7 @@ from shared.bus.connection import UNAVAILABLE, GroupReader, ensure_group, make_c
 from shared.bus.consumption import Consumption, Handler
 from shared.bus.dead_letters import bury
 from shared.bus.envelope import E, Entry, Message, envelope
-from shared.bus.group_read import BatchHandler, GroupRead
+from shared.bus.group_read import BatchHandler, GroupRead, pending
 from shared.bus.holding import Holding
 from shared.bus.keys import Keys
 from shared.bus.lease import Lease
@@ -186,19 +186,7 @@ class Bus:
 
     async def pending(self, stream: str, consumer: str, count: int = 256) -> list[Entry]:
         """Entries delivered to this consumer name and not yet acknowledged, oldest first."""
-        try:
-            reply: Any = await self.client.xreadgroup(
-                self.name, consumer, {stream: "0"}, count=count
-            )
-        except ResponseError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise
-            await self.ensure_group(stream)
-            return []
-        rows = reply[0][1] if reply else []
-        if gone := [entry_id for entry_id, fields in rows if not fields]:
-            await self.writer.send("XACK", stream, self.name, *gone)  # deleted, yet still pending
-        return [Entry(stream, entry_id.decode(), fields) for entry_id, fields in rows if fields]
+        return await pending(self.client, stream, self.name, consumer, count)
 
     async def publish(self, event: Event, *, node: str | None = None, ordinal: str = "") -> None:
         """Publish once: repeating the call with the same subject and ordinal is harmless.

@@ -6,8 +6,12 @@ seventh of the router's time.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-from shared.bus.connection import BLOCK_MS, GroupReader
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.bus.connection import BLOCK_MS, GroupReader, ensure_group
 from shared.bus.envelope import Entry
 from shared.bus.pace import collect
 from shared.log import get_logger
@@ -79,3 +83,20 @@ class GroupRead:
         except Exception:
             log.exception("handler_failed", stream=self._stream, entries=len(entries))
         await collect(len(entries))
+
+
+async def pending(
+    client: Redis, stream: str, group: str, consumer: str, count: int = BATCH
+) -> list[Entry]:
+    """Entries delivered to this consumer name and not yet acknowledged, oldest first."""
+    try:
+        reply: Any = await client.xreadgroup(group, consumer, {stream: "0"}, count=count)
+    except ResponseError as error:
+        if not str(error).startswith("NOGROUP"):
+            raise
+        await ensure_group(client, stream, group)
+        return []
+    rows = reply[0][1] if reply else []
+    if gone := [entry_id for entry_id, fields in rows if not fields]:
+        await client.xack(stream, group, *gone)  # deleted, yet still pending
+    return [Entry(stream, entry_id.decode(), fields) for entry_id, fields in rows if fields]

@@ -1,4 +1,4 @@
-"""Ids of events. Derived ones name the business fact, so that doing a thing twice says it once."""
+"""Ids of events and of entries. Derived ones name a fact, so that doing it twice says it once."""
 
 import os
 import time
@@ -39,6 +39,12 @@ def idempotent_request_id(principal: str, key: str) -> str:
 def new_traceparent() -> str:
     """A W3C trace context with a new trace and span, sampled."""
     return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+
+
+def order(entry_id: str) -> tuple[int, int]:
+    """Sort key of a stream entry's id."""
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
 
 
 def _named(name: str) -> str:

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from shared.bus.dead_letters import DeadLetters, Letter, letter
 from shared.bus.envelope import Entry, envelope
+from shared.bus.ids import order
 from shared.bus.keys import Keys
 from shared.bus.scripts import Argument, script
 from shared.bus.writer import Writer
@@ -195,10 +196,21 @@ async def queued_since(
         yield entry
 
 
-async def undelivered_ids(client: Redis, keys: Keys, endpoint: str) -> set[str]:
-    """Entries that a notifier has read and neither delivered nor given up."""
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Entries that were neither delivered nor given up: read by a notifier, or not read yet."""
+
+    read: frozenset[str]
+    read_until: str
+
+    def __contains__(self, entry_id: str) -> bool:
+        return entry_id in self.read or order(entry_id) > order(self.read_until)
+
+
+async def undelivered(client: Redis, keys: Keys, endpoint: str) -> Undelivered:
     due: Any = await client.zrange(keys.deliveries(endpoint), 0, -1)
-    return {entry_id.decode() for entry_id in due}
+    progress = await _progress(client, keys.stream(NotificationQueued, endpoint))
+    return Undelivered(frozenset(each.decode() for each in due), progress.read_until)
 
 
 async def letters_of(client: Redis, keys: Keys, endpoint: str) -> AsyncIterator[Letter]:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from shared.bus.configuration import endpoints_since, former_endpoints
 from shared.bus.envelope import envelope
 from shared.bus.history import ABOUT_A_REQUEST
+from shared.bus.ids import order
 from shared.bus.keys import Keys
 from shared.bus.notifications import NOTIFIER
 from shared.bus.scripts import script
@@ -128,12 +129,6 @@ def queue_floor(readers: Iterable[Reader], now_ms: int, *, crowded: bool) -> str
     by_age = f"{max(0, undelivered_ms)}-0"
     oldest = min((each.needs_from for each in readers), key=order, default=by_age)
     return min(f"{max(0, delivered_ms)}-0", max(by_age, oldest, key=order), key=order)
-
-
-def order(entry_id: str) -> tuple[int, int]:
-    """Sort key of a stream id."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 async def _readers(client: Redis, stream: str, core: Collection[str]) -> list[Reader]:

@@ -22,6 +22,8 @@ NEVER: tuple[tuple[Network, str], ...] = tuple(
     for network, what in (
         ("169.254.169.254/32", "a cloud's metadata service, which hands out credentials"),
         ("169.254.170.2/32", "a cloud's metadata service, which hands out credentials"),
+        ("169.254.170.23/32", "a cloud's metadata service, which hands out credentials"),
+        ("fd00:ec2::23/128", "a cloud's metadata service, which hands out credentials"),
         ("100.100.100.200/32", "a cloud's metadata service, which hands out credentials"),
         ("168.63.129.16/32", "a cloud's metadata service, which hands out credentials"),
         ("fd00:ec2::254/128", "a cloud's metadata service, which hands out credentials"),

@@ -140,9 +140,10 @@ async def test_one_that_cannot_be_written_holds_up_none(
     await publish(configured, completed("nul", finish_reason="st\0p"), principal="a\0b")
     await publish(configured, completed("after"))
 
-    await start(postgres.url)
+    service = await start(postgres.url)
 
     rows = await recorded(postgres, 3)
     assert {row["request_id"] for row in rows} == {"before", "nul", "after"}
+    await until(lambda: service.readiness()["ready"])
     await until(lambda: settled(configured), 15)
     assert await configured.xlen(KEYS.stream(DeadLetter)) == 3

@@ -88,7 +88,7 @@ def _is_found_out(broken: dict[str, object]) -> bool:
     found = broken["found"]
     assert isinstance(found, Sequence)
     say(f"without the fence: {broken['doubled']} requests ended twice, {len(found)} findings")
-    return bool(broken["doubled"])
+    return any(" ends" in each for each in found)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 import redis
 import yaml
 
+from cli.commands.up import with_stores
 from shared.config import Config
 from tests.fakes.command import Command
 from tests.fakes.plane import CONFIG
@@ -144,3 +145,11 @@ def test_a_model_s_file_that_is_not_on_this_machine_is_warned_of(
     assert "gone.gguf is no file on this machine" in checked.out
     assert "~nobody-of-that-name/m.gguf is no file" in checked.out
     assert "here.gguf is" not in checked.out
+
+
+def test_an_empty_variable_names_no_store() -> None:
+    config = {"stores": {"redis": "redis://configured:6379/0"}}
+
+    assert with_stores({"REDIS_URL": ""}, config)["REDIS_URL"] == "redis://configured:6379/0"
+    assert with_stores({"REDIS_URL": "redis://mine"}, config)["REDIS_URL"] == "redis://mine"
+    assert with_stores({"SHELL": "sh"}, {}) == {"SHELL": "sh"}

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cli.app import COMMANDS
 from cli.columns import columns, visible
 from tests.fakes.command import Command
 
@@ -29,6 +30,13 @@ FOR_PEOPLE = (
     "requests list",
     "requests show",
     "requests cancel",
+    "down",
+    "status",
+    "logs",
+    "doctor",
+    "audit search",
+    "audit show",
+    "contracts",
 )
 
 
@@ -40,6 +48,10 @@ def test_help_has_an_example_and_names_json(nowhere: Command, name: str) -> None
     assert f"./roundhouse {name}" in helped.out
     assert "Example: " in helped.out
     assert "--json" in helped.out
+
+
+def test_no_command_is_left_out() -> None:
+    assert {name.split()[0] for name in FOR_PEOPLE} == COMMANDS.keys() - {"up"}
 
 
 def test_the_command_starts_as_a_program_of_its_own(command: Command) -> None:

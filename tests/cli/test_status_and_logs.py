@@ -1,5 +1,6 @@
 """`roundhouse status` and `roundhouse logs` on what runs."""
 
+import json
 import sys
 
 import pytest
@@ -62,6 +63,14 @@ def test_logs_of_one_process_are_its_lines_as_they_are(running: Checkout) -> Non
 
     assert "Ready to accept connections" in result.stdout
     assert "|" not in result.stdout
+
+
+def test_logs_are_objects_for_programs(running: Checkout) -> None:
+    lines = running.run("logs", "--json", "-n", "3").stdout.splitlines()
+
+    told = [json.loads(line) for line in lines]
+    assert {each["process"] for each in told} >= {"valkey", "router"}
+    assert all(each["line"] for each in told)
 
 
 def test_logs_of_an_unknown_process_name_the_known_ones(running: Checkout) -> None:

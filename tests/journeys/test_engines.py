@@ -5,12 +5,13 @@ from time import monotonic
 import pytest
 
 from shared.bus.bus import Bus
+from shared.bus.configuration import store_configuration
 from shared.bus.keys import Keys
 from shared.events.models import ModelDemandChanged, ModelLoadRequested
 from shared.settings import ServiceSettings
 from tests.fakes.asking import final, said
 from tests.journeys import checker
-from tests.journeys.conftest import Stage
+from tests.journeys.conftest import CONFIG, Stage
 from tests.waiting import until
 
 FIVE_SECONDS = " ".join(["word"] * 25)
@@ -57,6 +58,9 @@ async def test_a_request_waits_for_its_model_to_be_loaded(stage: Stage) -> None:
 
 
 async def test_an_attempt_that_finds_its_model_gone_is_nobodys_fault(stage: Stage) -> None:
+    timing = CONFIG.timing.model_copy(update={"node_lost_s": 30.0, "flight_lease_s": 30.0})
+    patient = CONFIG.model_copy(update={"timing": timing})
+    await store_configuration(stage.client, checker.KEYS, patient, "test")
     await stage.router()
     holder = await stage.worker("n1", "echo")
     holder.freeze()

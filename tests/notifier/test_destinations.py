@@ -14,7 +14,7 @@ ALLOWED = {"allow_private": ["192.168.0.0/16"]}
 
 
 def why_not(
-    *addresses: str, dataclass: str = "internal", **settings: Any
+    *addresses: str, dataclass: str | None = "internal", **settings: Any
 ) -> tuple[str, str] | None:
     endpoint = EndpointConfig(url="https://host.example", secret_env="S", **settings)
     found = refusal("n8n", endpoint, "host.example", addresses, dataclass)
@@ -59,10 +59,11 @@ def test_one_forbidden_address_among_good_ones_is_enough() -> None:
         ("internal", PUBLIC, {"dataclasses": ["confidential"]}, False),
         ("restricted", PRIVATE, {**ALLOWED, "dataclasses": ["internal"]}, False),
         ("internal", PRIVATE, {**ALLOWED, "dataclasses": []}, False),
+        (None, PUBLIC, {"dataclasses": ["confidential"]}, True),
     ],
 )
 def test_the_data_class_decides_what_leaves(
-    dataclass: str, address: str, settings: dict[str, Any], goes: bool
+    dataclass: str | None, address: str, settings: dict[str, Any], goes: bool
 ) -> None:
     refused = why_not(address, dataclass=dataclass, **settings)
 

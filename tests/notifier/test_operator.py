@@ -155,6 +155,24 @@ async def test_everything_since_then_is_delivered_again_and_what_waits_is_not_do
     assert await operator.redeliver(since_ms=future_ms) == {"queued": 0, "waiting": 0}
 
 
+async def test_what_no_notifier_has_read_yet_is_not_doubled_either(
+    desk: Desk, receiver: Receiver, operator: Operator
+) -> None:
+    receiver.next.append(status(410))
+    await desk.configure(n8n=endpoint(receiver))
+    await desk.start()
+    await desk.complete("r1")
+    await until(lambda: len(receiver.received) == 1, SOON_S)
+    await desk.complete("r2", "r3")
+
+    async def all_are_queued() -> bool:
+        return len(await desk.said(NotificationQueued, "n8n")) == 3
+
+    await until(all_are_queued, SOON_S)
+
+    assert await operator.redeliver(since_ms=0) == {"queued": 0, "waiting": 3}
+
+
 async def test_one_notification_is_delivered_again_by_its_id_also_from_a_dead_letter(
     desk: Desk, receiver: Receiver, operator: Operator
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from services.notifier.verdict import (
     FREE_TRIES,
+    LONGEST_WAIT_S,
     Answered,
     Delivered,
     GivenUp,
@@ -84,6 +85,16 @@ def test_who_always_says_when_is_not_asked_for_ever() -> None:
 
     assert decide(answer, Past(0, FREE_TRIES)) == Later(RETRY_S[0], charge=1, rest_s=1.0)
     assert decide(answer, Past(len(RETRY_S), FREE_TRIES)) == GivenUp("status", "HTTP 503", 503)
+
+
+def test_what_waited_for_three_days_is_not_put_off_again() -> None:
+    waited = Past(failed=1, free=1, waited_s=LONGEST_WAIT_S)
+
+    assert decide(Answered(503, 5, 60.0), waited) == GivenUp("status", "HTTP 503", 503)
+    assert decide(Unanswered("timed_out", "no answer", 5), waited) == GivenUp(
+        "timed_out", "no answer"
+    )
+    assert isinstance(decide(Answered(204, 5), waited), Delivered)
 
 
 def test_only_these_two_may_say_when() -> None:

@@ -51,6 +51,18 @@ async def test_tls_is_verified_for_the_name_and_not_for_the_address(
         assert isinstance(outcome, Answered)
 
 
+async def test_certificates_that_cannot_be_read_are_an_outcome_and_no_crash(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+
+    outcome = await post(Caller(), endpoint(receiver, url=f"https://127.0.0.1:{receiver.port}/"))
+
+    assert isinstance(outcome, Unanswered)
+    assert outcome.reason == "impossible"
+    assert "FileNotFoundError" in outcome.message
+
+
 async def test_http_where_tls_is_expected_is_told(receiver: Receiver) -> None:
     url = f"https://127.0.0.1:{receiver.port}/"
 

@@ -216,7 +216,6 @@ def test_rules_read_any_length() -> None:
         pytest.param({"task": "assess"}, "HIGH", 300, id="of the task"),
         pytest.param({"task": "assess", "priority": Priority.LOW}, "LOW", 86_400, id="asked for"),
         pytest.param({"deadline_ms": 5_000}, "NORMAL", 5, id="a short deadline"),
-        pytest.param({"deadline_ms": 10**9}, "NORMAL", 86_400, id="a deadline without end"),
     ],
 )
 def test_priority_and_deadline(
@@ -226,6 +225,15 @@ def test_priority_and_deadline(
 
     assert answer.priority == priority
     assert answer.deadline_ms == deadline_s * 1000
+
+
+def test_a_deadline_beyond_that_of_any_class_is_refused_and_not_cut() -> None:
+    assert admitted(deadline_ms=86_400_000).deadline_ms == 86_400_000
+
+    answer = refused(deadline_ms=10**9)
+
+    assert answer.reason is FailureReason.INVALID
+    assert "86400 s is the longest allowed" in answer.message
 
 
 def test_max_tokens_are_passed_on() -> None:

@@ -54,7 +54,7 @@ def admit(
     candidates = eligible(target, request.input_bytes, config, fleet)
     if isinstance(candidates, Refused):
         return candidates
-    refusal = _saturated(target.priority, config, load)
+    refusal = _endless(request.deadline_ms, config) or _saturated(target.priority, config, load)
     if refusal is not None:
         return refusal
     return Admitted(
@@ -68,11 +68,16 @@ def admit(
 
 
 def _deadline_ms(asked_ms: int | None, priority: Priority, config: Config) -> int:
-    """As asked, but never longer than the longest that any class has."""
-    if asked_ms is None:
-        return int(config.priorities[priority].deadline_s * 1000)
+    return asked_ms or int(config.priorities[priority].deadline_s * 1000)
+
+
+def _endless(asked_ms: int | None, config: Config) -> Refused | None:
+    """A deadline beyond the longest that any class has."""
     longest_s = max(bounds.deadline_s for bounds in config.priorities.values())
-    return min(asked_ms, int(longest_s * 1000))
+    if asked_ms is None or asked_ms <= longest_s * 1000:
+        return None
+    message = f"the deadline is {asked_ms / 1000:g} s away; {longest_s:g} s is the longest allowed"
+    return Refused(FailureReason.INVALID, message)
 
 
 def _saturated(priority: Priority, config: Config, load: Load) -> Refused | None:

@@ -9,7 +9,10 @@ if foreign then return foreign end
 local now = now_ms()
 redis.call('HSET', key_tries, entry, turn .. ' ' .. charged)
 redis.call('ZADD', key_deliveries, now + delay_ms, entry)
-if tonumber(rest_ms) > 0 then redis.call('HSET', key_endpoint, 'rests_until_ms', now + rest_ms) end
+local rests_until_ms = tonumber(redis.call('HGET', key_endpoint, 'rests_until_ms') or 0)
+if tonumber(rest_ms) > 0 then
+  redis.call('HSET', key_endpoint, 'rests_until_ms', math.max(rests_until_ms, now + rest_ms))
+end
 if off_for ~= '' and redis.call('HEXISTS', key_endpoint, 'off_for') == 0 then
   redis.call('HSET', key_endpoint, 'off_for', off_for)
   publish_all(results, 4)
