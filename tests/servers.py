@@ -17,13 +17,9 @@ import redis
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def steady_port() -> int:
-    """A free port that no outgoing connection will take while its server is being restarted."""
+    """A free port that no outgoing connection will take before its server listens, or while it is
+    being restarted.
+    """
     while True:
         with socket.socket() as probe, suppress(OSError):
             port = random.randrange(15_000, 30_000)

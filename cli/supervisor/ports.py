@@ -2,12 +2,20 @@
 
 import contextlib
 import errno
+import random
 import socket
 from collections.abc import Iterable, Mapping
 
 from cli.errors import UserError
 
 LOOPBACK = "127.0.0.1"
+
+STEADY = range(15_000, 30_000)
+"""Below those that systems give to outgoing connections: one of these, once it has the port of a
+process that is being started again, keeps it for as long as it lasts."""
+
+TRIES = 100
+
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1", "": LOOPBACK}  # noqa: S104
 
 
@@ -26,13 +34,22 @@ def choose(names: Iterable[str], previous: Mapping[str, int]) -> dict[str, int]:
     with contextlib.ExitStack() as taken:
         chosen = {}
         for name in names:
-            held = _bound(LOOPBACK, previous.get(name, 0)) or _bound(LOOPBACK, 0)
+            held = _bound(LOOPBACK, previous.get(name, 0) or _any()) or _steady()
             if held is None:
                 raise UserError(
                     "No loopback port is free.", "End programs that hold many connections."
                 )
             chosen[name] = taken.enter_context(held).getsockname()[1]
         return chosen
+
+
+def _any() -> int:
+    return random.choice(STEADY)  # noqa: S311
+
+
+def _steady() -> socket.socket | None:
+    tries = (_bound(LOOPBACK, _any()) for _ in range(TRIES))
+    return next((held for held in tries if held is not None), None) or _bound(LOOPBACK, 0)
 
 
 def check(host: str, port: int) -> int:

@@ -32,7 +32,7 @@ from tests.fakes.processes import (
     router,
 )
 from tests.fakes.proxy import LossyProxy, lossy_proxy
-from tests.servers import Store, steady_port
+from tests.servers import Store, free_port
 from tests.waiting import until
 
 KEYS = Keys()
@@ -84,9 +84,9 @@ class Cell:
         self.clock = Clock(folder)
         self._files = _on_a_fast_disk()
         self.store = Store(
-            Path(self._files.name), port=steady_port(), environment=self.clock.environment
+            Path(self._files.name), port=free_port(), environment=self.clock.environment
         )
-        self.postgres = Postgres(folder / "postgres", port=steady_port())
+        self.postgres = Postgres(folder / "postgres", port=free_port())
         self.networks: dict[str, LossyProxy] = {}
         self.members: dict[str, Member] = {}
         self.store_turn = asyncio.Lock()
@@ -94,7 +94,7 @@ class Cell:
         self._processes = Processes(folder)
         self._stack = AsyncExitStack()
         self._guard: asyncio.Task[None] | None = None
-        self._engine_ports = {node: steady_port() for node in NODES}
+        self._engine_ports = {node: free_port() for node in NODES}
 
     async def __aenter__(self) -> "Cell":
         self._stack.callback(self._files.cleanup)
@@ -171,7 +171,7 @@ class Cell:
         for number in (1, 2):
             self._service(f"router-{number}", router)
             self._service(f"manager-{number}", manager)
-            self._service(f"gateway-{number}", gateway, port=steady_port())
+            self._service(f"gateway-{number}", gateway, port=free_port())
         self._service(AUDITOR, audit_logger, database_url=self.postgres.url)
         for node in NODES:
             self._service(node, real_worker, node=node, data=self.folder / node)

@@ -20,7 +20,7 @@ from tests.fundamentals.conftest import say
 from tests.fundamentals.tour import Say
 from tests.journeys import checker
 from tests.journeys.conftest import Stage
-from tests.servers import steady_port
+from tests.servers import free_port
 from tests.waiting import until
 
 __all__ = ["say"]
@@ -33,7 +33,7 @@ KINDS = ("echo", "echo", "echo", "crash", "unknown")
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    postgres = Postgres(tmp_path / "postgres", port=steady_port()).start()
+    postgres = Postgres(tmp_path / "postgres", port=free_port()).start()
     yield postgres
     postgres.remove()
 
