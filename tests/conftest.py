@@ -12,6 +12,9 @@ from tests.servers import Store, redis7_binary, valkey_binary
 BINARIES = {"valkey-9": valkey_binary(), "redis-7.0": redis7_binary()}
 
 
+each_store = pytest.mark.parametrize("own_store", BINARIES, indirect=True)
+
+
 @pytest.fixture(scope="session", params=BINARIES)
 def session_store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -35,9 +38,12 @@ async def client(session_store: Store) -> AsyncIterator[redis.asyncio.Redis]:
 
 
 @pytest.fixture
-def own_store(tmp_path: Path) -> Iterator[Store]:
-    """A store of the test's own, which it may kill."""
-    store = Store(tmp_path / "store").start()
+def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store of the test's own, which it may kill; a Valkey, unless it asks for `each_store`."""
+    binary = BINARIES[getattr(request, "param", "valkey-9")]
+    if binary is None:
+        pytest.skip(f"{request.param} is not installed")
+    store = Store(tmp_path / "store", binary).start()
     yield store
     store.stop()
 

@@ -15,12 +15,15 @@ from redis.exceptions import BusyLoadingError
 
 from shared.bus.configuration import store_configuration
 from shared.bus.keys import Keys
+from tests.conftest import each_store
 from tests.fakes.processes import Processes, router, worker
 from tests.fakes.proxy import lossy_proxy
 from tests.fundamentals.parcels import POSTED, arrive, office, post
 from tests.fundamentals.tour import FAST, Open
 from tests.servers import Store
 from tests.waiting import until
+
+pytestmark = each_store
 
 Client = redis.asyncio.Redis
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from tests.conftest import each_store
 from tests.fakes.processes import Processes
 from tests.fakes.proxy import lossy_proxy
 from tests.fundamentals.parcels import (
@@ -24,6 +25,8 @@ from tests.fundamentals.parcels import (
 from tests.fundamentals.tour import FAST, Open, Say
 from tests.servers import Store
 from tests.waiting import until
+
+pytestmark = each_store
 
 Client = redis.asyncio.Redis
 

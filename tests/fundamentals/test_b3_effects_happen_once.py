@@ -9,6 +9,7 @@ from typing import Any
 
 import redis.asyncio
 
+from tests.conftest import each_store
 from tests.fakes.processes import Processes
 from tests.fundamentals.parcels import (
     DELIVERED,
@@ -23,6 +24,8 @@ from tests.fundamentals.parcels import (
 from tests.fundamentals.tour import Open
 from tests.servers import Store
 from tests.waiting import until
+
+pytestmark = each_store
 
 Client = redis.asyncio.Redis
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from tests.conftest import each_store
 from tests.fakes.asking import asking, final, said
 from tests.fakes.processes import Processes
 from tests.fundamentals.tour import Say
@@ -18,6 +19,7 @@ from tests.servers import Store
 from tests.waiting import until
 
 Client = redis.asyncio.Redis
+pytestmark = each_store
 
 STORY = "a story that takes its time " * 10
 
