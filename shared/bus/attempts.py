@@ -20,6 +20,9 @@ from shared.events.inference import (
 
 OK = "ok"
 
+TOLD = ("operation", "maxtokens", "replyto", "replymode", "admitted_ms", "started_ms")
+"""What of its record an attempt is told."""
+
 PIECES_AT_ONCE = 1000
 """Lua passes on 8000 words at most."""
 
@@ -116,8 +119,8 @@ class AttemptRecords:
         )
         if reply[0] != b"ok":
             return None
-        pairs = [value.decode() for value in reply[2]]
-        record = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        told = zip(TOLD, reply[2], strict=True)
+        record = {name: value.decode() for name, value in told if value is not None}
         return Attempt(dispatched, self._node, executor, entry, record, reply[1])
 
     async def beat(self, attempt: Attempt, lease_ms: int) -> str:

@@ -43,6 +43,46 @@ def test_the_text_is_the_same_however_the_lines_arrive(words: list[str], cuts: l
     assert all(delta.content for delta in deltas)
 
 
+@settings(deadline=None)
+@given(
+    words=some.lists(some.text(some.characters(exclude_categories=["Cs"]), max_size=5), min_size=5),
+    ascii_only=some.booleans(),
+    spaced=some.booleans(),
+)
+def test_events_of_one_pattern_say_what_each_of_them_says(
+    words: list[str], ascii_only: bool, spaced: bool
+) -> None:
+    """Quotes, escapes, other scripts, and texts that look like the rest of the event."""
+    words = ["once", *words, '"},"finish_reason":"stop"}]}', "\\", *words]
+    separators = (", ", ": ") if spaced else (",", ":")
+    lines = [
+        b"data: "
+        + json.dumps(
+            {"choices": [{"delta": {"content": word}, "finish_reason": None}]},
+            ensure_ascii=ascii_only,
+            separators=separators,
+        ).encode()
+        for word in words
+    ]
+    answer = Answer(Operation.CHAT)
+
+    deltas = answer.read([*lines, said("", "stop")])
+
+    assert text_of(deltas) == "".join(words)
+    assert answer.finished().finish_reason == "stop"
+
+
+def test_a_text_that_is_no_json_is_a_crash_also_where_its_event_is_like_the_others() -> None:
+    answer = Answer(Operation.CHAT)
+    lines = [said("one"), said("two"), said("three")]
+    answer.read(lines)
+
+    with pytest.raises(BackendError) as crashed:
+        answer.read([lines[0].replace(b"one", b"o\nne")])
+
+    assert crashed.value.reason is FailureReason.CRASHED
+
+
 def test_pieces_that_arrive_together_are_one() -> None:
     assert Answer(Operation.CHAT).read([said("a"), b"", said("b")]) == [Delta("ab")]
 

@@ -1,7 +1,9 @@
 """The OpenAI protocol as engines speak it: one call in, one stream out."""
 
+import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from itertools import groupby
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -18,6 +20,13 @@ PATHS = {
     Operation.COMPLETION: "/v1/completions",
     Operation.EMBEDDING: "/v1/embeddings",
 }
+
+TEXT = re.compile(rb'"(?:content|text)": ?"([^"\\]*)"')
+PLAIN = re.compile(rb'[^"\\]*(?:\\[nrtbf"/\\][^"\\]*)*')
+"""The inside of a JSON string, less what may be half a character (\\u escapes)."""
+
+LEARNT_FROM = 3
+"""Of so many lines, the first of which says who speaks."""
 
 READ_APART = ("role", "content")
 """Keys of a delta that are not passed on as they are."""
@@ -71,10 +80,19 @@ class Answer:
         self._finish_reason: str | None = None
         self._usage = Usage()
         self._timings: dict[str, Any] = {}
+        self._pattern = Pattern()
 
     def read(self, lines: Iterable[bytes]) -> list[Delta]:
         """What these lines add. Raise `BackendError` where the engine reports an error."""
-        return joined(self._read(event) for event in _events(lines))
+        left = [line for line in lines if line]
+        first = 0 if self._pattern.known else LEARNT_FROM
+        said = self._parsed(left[:first])
+        for alike, some in groupby(left[first:], self._pattern.fits):
+            if alike:
+                said.append((self._pattern.text(some), None))
+            else:
+                said += self._parsed(list(some))
+        return joined(said)
 
     def finished(self) -> Finished:
         """The engine's account. Raise `CRASHED` where it broke off without one."""
@@ -86,6 +104,13 @@ class Answer:
             prefill_ms=self._timings.get("prompt_ms"),
             decode_ms=self._timings.get("predicted_ms"),
         )
+
+    def _parsed(self, lines: list[bytes]) -> list[tuple[str, dict[str, Any] | None]]:
+        events = _events(lines)
+        said = [self._read(event) for event in events]
+        if events and said[-1][1] is None and not _says_more(events[-1]):
+            self._pattern.learn(lines[-1], said[-1][0])
+        return said
 
     def _read(self, event: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
         if "error" in event:
@@ -108,6 +133,43 @@ class Answer:
         return delta.get("content") or "", extra or None
 
 
+class Pattern:
+    """An engine's events of one answer differ in their text alone: what stands before and after it
+    is learned from one, and the others are not parsed, only their texts, all at once.
+    """
+
+    def __init__(self) -> None:
+        self._before = self._after = b""
+
+    @property
+    def known(self) -> bool:
+        return bool(self._before)
+
+    def learn(self, line: bytes, text: str) -> None:
+        """From an event of which `text` is all that it says."""
+        found = TEXT.search(line)
+        if found and text and found[1] == text.encode():
+            self._before, self._after = line[: found.start(1)], line[found.end(1) :]
+
+    def fits(self, line: bytes) -> bool:
+        before, after = self._before, self._after
+        if not (before and line.startswith(before) and line.endswith(after)):
+            return False
+        return PLAIN.fullmatch(line, len(before), len(line) - len(after)) is not None
+
+    def text(self, lines: Iterable[bytes]) -> str:
+        first, last = len(self._before), len(self._after)
+        texts = b"".join([line[first : len(line) - last] for line in lines])
+        return str(_json(b'"%b"' % texts))
+
+
+def _says_more(event: dict[str, Any]) -> bool:
+    """Whether it says anything beside a text."""
+    choices = event.get("choices")
+    ends = not choices or choices[0].get("finish_reason")
+    return bool(ends or event.get("usage") or event.get("timings"))
+
+
 def _events(lines: Iterable[bytes]) -> list[dict[str, Any]]:
     """Those that arrived together are parsed together, as one list."""
     values = []
@@ -117,11 +179,14 @@ def _events(lines: Iterable[bytes]) -> list[dict[str, Any]]:
             raise failure(value.decode(errors="replace"))
         if name == b"data" and (event := value.strip()) != b"[DONE]":
             values.append(event)
+    return [event for event in _json(b"[%b]" % b",".join(values)) if isinstance(event, dict)]
+
+
+def _json(text: bytes) -> Any:
     try:
-        events = from_json(b"[%b]" % b",".join(values))
+        return from_json(text)
     except ValueError as error:
         raise BackendError(FailureReason.CRASHED, "the engine sent a broken event") from error
-    return [event for event in events if isinstance(event, dict)]
 
 
 def _usage(answer: dict[str, Any]) -> Usage:
