@@ -57,9 +57,9 @@ async def lossy_proxy(port: int, loss: float = 0.1, seed: int = 1) -> AsyncItera
         yield proxy
     finally:
         server.close()
-        for transport in proxy.transports:
-            transport.abort()
-        while proxy.transports:
+        while proxy.transports:  # one may have been accepted, and not made yet
+            for transport in list(proxy.transports):
+                transport.abort()
             await asyncio.sleep(0)
 
 

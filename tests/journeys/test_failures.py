@@ -104,7 +104,8 @@ async def test_a_worker_that_thaws_while_another_has_its_work_changes_nothing(
     frozen.thaw()
 
     ends = await asyncio.gather(*[final(stream) for stream in streams])
-    assert {(end.data["node"], end.data["attempt"]) for end in ends} == {("n2", 2)}
+    assert {end.data["node"] for end in ends} == {"n2"}
+    assert all(end.data["attempt"] >= 2 for end in ends)
     await stage.settled()
 
 
