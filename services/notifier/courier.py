@@ -64,7 +64,8 @@ class Courier:
         self._queue = NotificationQueue(bus.writer, bus.keys, bus.instance, name)
         self._under_way: dict[asyncio.Task[None], bool] = {}
         """Each attempt, and whether it repeats one that failed."""
-        self._unusable = ""
+        self._unusable: str | None = None
+        """What was said last of the secret, also by a predecessor; None: not looked up yet."""
         self._said = count(1)
 
     async def round(self) -> None:
@@ -204,6 +205,10 @@ class Courier:
     def _off(self) -> str:
         return f"endpoint_off:{self._name}"
 
+    @property
+    def _state(self) -> str:
+        return self._bus.keys.endpoint(self._name)
+
     async def _switch_on(self, why: str) -> None:
         resolved = AlertResolved(alert=self._off, summary=f"{self._name} is called again: {why}")
         await self._queue.switch_on(resolved, random_id())
@@ -222,6 +227,9 @@ class Courier:
             self._keys(endpoint)
         except ValueError as error:
             problem = str(error)
+        if self._unusable is None:
+            said = await self._bus.writer.send("HGET", self._state, "unusable")
+            self._unusable = (said or b"").decode()
         if problem != self._unusable:
             await self._say_unusable(problem)
             self._unusable = problem
@@ -233,9 +241,11 @@ class Courier:
         if problem:
             log.error("endpoint_unusable", endpoint=self._name, why=problem)
             await self._bus.publish(AlertRaised(alert=alert, summary=problem), ordinal=ordinal)
+            await self._bus.writer.send("HSET", self._state, "unusable", problem)
         else:
             summary = f"{self._name} has its secret"
             await self._bus.publish(AlertResolved(alert=alert, summary=summary), ordinal=ordinal)
+            await self._bus.writer.send("HDEL", self._state, "unusable")
 
 
 def _digest(endpoint: EndpointConfig) -> str:

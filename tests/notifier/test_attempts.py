@@ -114,3 +114,24 @@ async def test_without_its_secret_nothing_is_sent_and_an_alert_says_so(
     assert "TEST_UNSET is not set here" in alert["summary"]
     assert len(receiver.received) == 1
     await desk.has(AlertResolved)
+
+
+async def test_a_secret_that_is_there_after_a_restart_resolves_what_was_said_before_it(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.configure(n8n=endpoint(receiver, secret_env="TEST_LATE"))
+    first = await desk.start()
+    await desk.has(AlertRaised)
+    await first.stop()
+    desk.services.remove(first)
+
+    monkeypatch.setenv("TEST_LATE", SECRET)
+    second = await desk.start("second")
+    await desk.has(AlertResolved)
+    await second.stop()
+    desk.services.remove(second)
+
+    await desk.start("third")
+    await desk.complete("r1")
+    await until(lambda: receiver.accepted, SOON_S)
+    assert len(await desk.said(AlertResolved)) == 1
