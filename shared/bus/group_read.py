@@ -22,6 +22,7 @@ BatchHandler = Callable[[list[Entry]], Awaitable[None]]
 
 BATCH = 256
 
+AGAIN_S = 0.1
 STOP_S = 2.0
 """For how long a stop waits for the handler that is running."""
 
@@ -62,27 +63,30 @@ class GroupRead:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
+        """What goes wrong is said, and the next batch is read all the same."""
         while not self._stopped.is_set():
-            self._idle.set()
-            reply = await self._reader.xreadgroup(
-                self._group, self._consumer, {self._stream: ">"}, count=BATCH, block=BLOCK_MS
-            )
-            self._idle.clear()
-            entries = [
-                Entry(self._stream, entry_id.decode(), fields)
-                for _, rows in reply
-                for entry_id, fields in rows
-            ]
-            if entries:
-                await self._hand_over(entries)
+            try:
+                entries = await self._read()
+                if entries:
+                    await self._handler(entries)
+            except Exception:
+                log.exception("batch_failed", stream=self._stream)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                await collect(len(entries))
         self._idle.set()
 
-    async def _hand_over(self, entries: list[Entry]) -> None:
-        try:
-            await self._handler(entries)
-        except Exception:
-            log.exception("handler_failed", stream=self._stream, entries=len(entries))
-        await collect(len(entries))
+    async def _read(self) -> list[Entry]:
+        self._idle.set()
+        reply = await self._reader.xreadgroup(
+            self._group, self._consumer, {self._stream: ">"}, count=BATCH, block=BLOCK_MS
+        )
+        self._idle.clear()
+        return [
+            Entry(self._stream, entry_id.decode(), fields)
+            for _, rows in reply
+            for entry_id, fields in rows
+        ]
 
 
 async def pending(
