@@ -3,8 +3,10 @@
 --! args time id attempt node executor entry group lease_ms started_data
 local record = redis.call('HMGET', key_request, 'state', 'attempt', 'node', 'executor', 'started_ms',
   'operation', 'maxtokens', 'replyto', 'replymode', 'admitted_ms')
+local body, context = redis.call('GET', key_body), redis.call('GET', key_context)
 local function taken(started_ms)
-  return { 'ok', redis.call('GET', key_body), { record[6], record[7], record[8], record[9], record[10], tostring(started_ms) }, redis.call('GET', key_context) }
+  local told = { record[6], record[7], record[8], record[9], record[10], tostring(started_ms) }
+  return { 'ok', body, told, context }
 end
 local mine = record[2] == attempt and record[3] == node
 if mine and record[1] == 'running' and record[4] == executor then
