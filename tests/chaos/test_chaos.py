@@ -1,7 +1,6 @@
 """The short form of `make chaos`: every kind of fault once, while requests come and go."""
 
 import os
-import random
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ REQUESTS = 400
 async def test_every_promise_is_kept_whatever_is_killed_frozen_or_cut_off(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    seed = int(os.environ.get("CHAOS_SEED", "1"))
 
     def say(line: str) -> None:
         with capsys.disabled():
