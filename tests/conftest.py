@@ -7,6 +7,7 @@ import pytest
 import redis.asyncio
 
 from shared.bus.keys import Keys
+from tests.fakes.clock import Clock
 from tests.servers import Store, redis7_binary, valkey_binary
 
 BINARIES = {"valkey-9": valkey_binary(), "redis-7.0": redis7_binary()}
@@ -44,6 +45,22 @@ def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]
     if binary is None:
         pytest.skip(f"{request.param} is not installed")
     store = Store(tmp_path / "store", binary).start()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Clock:
+    clock = Clock(tmp_path)
+    if not clock.can_jump:
+        pytest.skip("there is no C compiler")
+    return clock
+
+
+@pytest.fixture
+def jumping_store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    """A store of the test's own, whose wall clock the test sets."""
+    store = Store(tmp_path / "store", environment=clock.environment).start()
     yield store
     store.stop()
 

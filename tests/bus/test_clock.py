@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -22,20 +21,10 @@ IDLE_MS = 200
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    clock = Clock(tmp_path)
-    if not clock.can_jump:
-        pytest.skip("there is no C compiler")
-    return clock
-
-
-@pytest.fixture
-async def client(tmp_path: Path, clock: Clock) -> AsyncIterator[redis.asyncio.Redis]:
-    store = Store(tmp_path / "store", environment=clock.environment).start()
-    client = redis.asyncio.Redis.from_url(store.url, protocol=2)
+async def client(jumping_store: Store) -> AsyncIterator[redis.asyncio.Redis]:
+    client = redis.asyncio.Redis.from_url(jumping_store.url, protocol=2)
     yield client
     await client.aclose()
-    store.stop()
 
 
 async def test_a_step_back_is_told_apart_from_a_step_forward(writer: Writer, clock: Clock) -> None:

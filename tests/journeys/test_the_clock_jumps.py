@@ -1,8 +1,5 @@
 """The wall clock of the store's machine is set; no request waits for the time to come back."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from shared.bus.keys import Keys
@@ -20,18 +17,8 @@ KEYS = Keys()
 
 
 @pytest.fixture
-def clock(tmp_path: Path) -> Clock:
-    clock = Clock(tmp_path)
-    if not clock.can_jump:
-        pytest.skip("there is no C compiler")
-    return clock
-
-
-@pytest.fixture
-def own_store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    store = Store(tmp_path / "store", environment=clock.environment).start()
-    yield store
-    store.stop()
+def own_store(jumping_store: Store) -> Store:
+    return jumping_store
 
 
 async def test_a_retry_is_not_put_off_until_a_clock_that_was_set_back_has_caught_up(
