@@ -90,7 +90,7 @@ class GroupReader(Client):
 
     async def aclose(self, *args: Any, **options: Any) -> None:
         for line in self._lines:
-            await line.close()
+            line.close()
         await super().aclose(*args, **options)
 
     async def _read(self, *words: Argument) -> list[tuple[bytes, Rows]]:

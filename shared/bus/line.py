@@ -1,7 +1,7 @@
 """One connection to the store, for batches of commands that are packed already.
 
-redis-py's pipeline packs in Python and looks at every reply several times, which is five times the
-CPU of what is left here: its connection, its parser, and its errors.
+redis-py opens it and parses what comes; in between, its pipelines and its streams take several
+times the CPU of the protocol here.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import Any
 
 from hiredis import pack_command
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import ConnectionError
 
 from shared.bus.scripts import Argument
@@ -38,20 +38,23 @@ class Line:
     """Opened by the first batch, and anew by the next one after it broke."""
 
     def __init__(self, client: Redis) -> None:
-        self._connection: Any = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        self._pool = client.connection_pool
+        self._answers: _Answers | None = None
 
     async def ask(self, commands: Sequence[bytes]) -> list[Reply]:
         """The replies as the store gave them, among them its errors.
 
-        Raises redis-py's connection errors, after which some of the commands may have been done.
+        Raises redis-py's connection errors and `TimeoutError`, after which some of the commands
+        may have been done.
         """
-        connection = self._connection
+        answers = self._answers
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await connection.send_packed_command(b"".join(commands), check_health=False)
-                return await self._replies(len(commands))
+            if answers is None or answers.lost:
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    answers = self._answers = await _Answers.opened(self._pool)
+            return await answers.to(b"".join(commands), len(commands))
         except BaseException:
-            await connection.disconnect(nowait=True)
+            self._drop()
             raise
 
     async def read(self, *words: Argument) -> list[tuple[bytes, Rows]]:
@@ -61,22 +64,68 @@ class Line:
             raise reply
         return [(stream, _rows(entries)) for stream, entries in reply or ()]
 
-    async def close(self) -> None:
-        await self._connection.disconnect()
+    def close(self) -> None:
+        self._drop()
 
-    async def _replies(self, count: int) -> list[Reply]:
-        """The connection's own `read_response` takes longer for each than the parser does."""
-        parser = self._connection._parser
-        replies: list[Reply] = []
-        while len(replies) < count:
-            reply = parser._reader.gets()
-            if reply is NOT_ENOUGH_DATA:
-                await parser.read_from_socket()
-            elif isinstance(reply, ConnectionError):
-                raise reply
-            else:
-                replies.append(reply)
-        return replies
+    def _drop(self) -> None:
+        if self._answers is not None:
+            self._answers.end()
+            self._answers = None
+
+
+class _Answers(asyncio.Protocol):
+    """Collects the replies to one batch at a time."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._parser = connection._parser._reader
+        self._transport = connection._writer.transport
+        self._loop = asyncio.get_running_loop()
+        self._replies: list[Reply] = []
+        self._wanted = 0
+        self._done: asyncio.Future[list[Reply]] | None = None
+        self.lost = False
+
+    @classmethod
+    async def opened(cls, pool: ConnectionPool) -> "_Answers":
+        """Takes over a connection that redis-py has opened, with all that its URL asks for."""
+        connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
+        await connection.connect()
+        answers = cls(connection)
+        answers._transport.set_protocol(answers)
+        return answers
+
+    async def to(self, commands: bytes, count: int) -> list[Reply]:
+        self._replies, self._wanted = [], count
+        self._done = self._loop.create_future()
+        self._transport.write(commands)
+        late = self._loop.call_later(ANSWER_TIMEOUT_S, self._fail, TimeoutError("no answer"))
+        try:
+            return await self._done
+        finally:
+            late.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed(data)
+        while (reply := self._parser.gets()) is not NOT_ENOUGH_DATA:
+            if isinstance(reply, ConnectionError):
+                self._fail(reply)
+                return
+            self._replies.append(reply)
+        if len(self._replies) == self._wanted and self._done and not self._done.done():
+            self._done.set_result(self._replies)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(ConnectionError(f"the store closed the connection: {exc or 'no reason given'}"))
+
+    def end(self) -> None:
+        self._transport.abort()
+        self._connection._reader = self._connection._writer = None  # nothing left for it to close
+
+    def _fail(self, error: Exception) -> None:
+        self.lost = True
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(error)
 
 
 def _rows(entries: list[Any]) -> Rows:

@@ -66,7 +66,7 @@ async def tail(
                 await handlers[stream](entries)
             await collect(sum(len(rows) for _, rows in reply))
     finally:
-        await line.close()
+        line.close()
 
 
 async def _position(client: Redis, stream: str, position: str | None, lookback_s: float) -> str:

@@ -97,7 +97,7 @@ class Writer:
     async def close(self) -> None:
         if self._flush is not None:
             await self._flush
-        await self._line.close()
+        self._line.close()
 
 
 def _resolve(future: asyncio.Future[Reply], reply: Reply) -> None:
