@@ -97,13 +97,27 @@ async def _take_in_one(term: Term, entry: Entry, arriving: Arriving) -> None:
 async def _admit(term: Term, entry: Entry, incoming: inbox.Incoming, arriving: Arriving) -> None:
     decision = admit(incoming.attributes, term.bus.config, term.fleet, arriving.load())
     admission = _admission(incoming, decision)
-    if isinstance(decision, Admitted):
+    if isinstance(decision, Refused):
+        outcome, _ = await term.records.admit(term.token, entry, admission)
+        if outcome == "rejected":
+            REFUSED.labels(decision.reason).inc()
+        return
+    now_ms = term.clock.now_ms()
+    assignment = term.at_once(_waiting(admission, now_ms))
+    if assignment is None:
         arriving.count(decision.priority)
-    outcome, admitted_ms = await term.records.admit(term.token, entry, admission)
-    if outcome == "rejected" and admission.refusal:
-        REFUSED.labels(admission.refusal.reason).inc()
-    if outcome == "waiting" and incoming.request_id not in term.backlog:
+        sent = None
+    else:
+        sent = term.sent(assignment, now_ms)
+    outcome = ""
+    try:
+        outcome, admitted_ms = await term.records.admit(term.token, entry, admission, sent)
+    finally:
+        if assignment is not None and outcome != "dispatched":
+            term.landed(admission.request_id)
+    if outcome in ("waiting", "dispatched"):
         ADMITTED.labels(admission.priority, admission.task).inc()
+    if outcome == "waiting" and incoming.request_id not in term.backlog:
         term.backlog.add(_waiting(admission, admitted_ms))
 
 

@@ -18,6 +18,7 @@ from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
 from shared.bus.index import Departures
 from shared.bus.leading import StepDownError
+from shared.bus.records import Sent
 from shared.bus.requests import RequestRecords
 from shared.events.base import REQUEST_ID
 from shared.events.inference import InferenceRouted
@@ -71,6 +72,7 @@ class Term:
         self.dispatches = Departures()
         """Each takes a request out of its index."""
         self._dispatching: set[asyncio.Task[None]] = set()
+        self._lease_ms = int(bus.config.timing.flight_lease_s * 1000)
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails as soon as any part of the term does."""
 
@@ -133,6 +135,21 @@ class Term:
             self._dispatching.add(task)
             task.add_done_callback(self._dispatched)
 
+    def at_once(self, waiting: Waiting) -> Assignment | None:
+        """A slot for a request that need not wait, because nobody does; None where it has to.
+
+        Whoever asked dispatches it, or lets it land.
+        """
+        if self.backlog or not self.lacks(waiting.id):
+            return None
+        self.backlog.add(waiting)
+        assignment = self.backlog.next_assignment(waiting.admitted_ms)
+        if assignment is None:
+            self.backlog.remove(waiting.id)
+            return None
+        self.flying[waiting.id] = Flying(waiting, assignment.model, assignment.node)
+        return assignment
+
     def _dispatched(self, task: "asyncio.Task[None]") -> None:
         self._dispatching.discard(task)
         self.dispatches.done += 1
@@ -140,6 +157,18 @@ class Term:
             self.fail(error)
 
     async def _dispatch(self, assignment: Assignment, now_ms: int) -> None:
+        waiting = assignment.waiting
+        sent = self.sent(assignment, now_ms)
+        state = await self.records.dispatch(self.token, sent, waiting.priority)
+        if state == "ok":
+            return
+        log.info("not_dispatched", request=waiting.id, state=state)
+        self.landed(waiting.id)
+        if state == "waiting":
+            raise StepDownError(f"request {waiting.id} waits with another attempt number")
+
+    def sent(self, assignment: Assignment, now_ms: int) -> Sent:
+        """What the scripts say of an attempt that goes out now."""
         waiting = assignment.waiting
         routed = InferenceRouted(
             request_id=waiting.id,
@@ -149,13 +178,4 @@ class Term:
             reason=assignment.reason,
             waited_ms=max(0, now_ms - waiting.admitted_ms),
         )
-        lease_ms = int(self.bus.config.timing.flight_lease_s * 1000)
-        state = await self.records.dispatch(
-            self.token, routed, waiting.priority, waiting.position, lease_ms
-        )
-        if state == "ok":
-            return
-        log.info("not_dispatched", request=waiting.id, state=state)
-        self.landed(waiting.id)
-        if state == "waiting":
-            raise StepDownError(f"request {waiting.id} waits with another attempt number")
+        return Sent(routed, waiting.position, self._lease_ms)

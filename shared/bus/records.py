@@ -8,8 +8,9 @@ from pydantic_core import from_json
 
 from shared.bus.envelope import attributes
 from shared.bus.ids import derived_id
+from shared.bus.scripts import Argument
 from shared.events.base import Event, Priority
-from shared.events.inference import InferenceRejected
+from shared.events.inference import InferenceDispatched, InferenceRejected, InferenceRouted
 
 MAX_VALUE_LENGTH = 63
 """A longer value would turn the whole record into a larger encoding; only models may."""
@@ -76,6 +77,35 @@ class Admission:
         if self.model:
             decided["asked_model"] = self.model  # the other one becomes what is chosen
         return [word for pair in {**self.fields, **decided}.items() for word in pair]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where an attempt goes, and why."""
+
+    routed: InferenceRouted
+    position: int
+    lease_ms: int
+
+    def arguments(self) -> dict[str, Argument]:
+        routed = self.routed
+        dispatched = InferenceDispatched(
+            request_id=routed.request_id, attempt=routed.attempt, model=routed.model
+        )
+        return {
+            "node": routed.node,
+            "model": routed.model,
+            "position": self.position,
+            "lease_ms": self.lease_ms,
+            "route": routed.reason[:MAX_VALUE_LENGTH],
+            "routed_data": to_data(routed),
+            "dispatched_data": to_data(dispatched),
+        }
+
+
+NOT_SENT: dict[str, Argument] = dict.fromkeys(
+    ("node", "model", "position", "lease_ms", "route", "routed_data", "dispatched_data"), ""
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from pydantic_core import to_json
 from shared.bus.envelope import Entry, utc_now
 from shared.bus.keys import Keys
 from shared.bus.records import (
-    MAX_VALUE_LENGTH,
+    NOT_SENT,
     ROUTER,
     WORKER,
     Admission,
     Retry,
+    Sent,
     complete,
     to_data,
 )
@@ -30,7 +31,6 @@ from shared.events.inference import (
     InferenceDispatched,
     InferenceFailed,
     InferenceRejected,
-    InferenceRouted,
     InferenceStopRequested,
 )
 
@@ -47,11 +47,15 @@ class RequestRecords:
         self._keys = keys
         self._fence_key = fence_key
 
-    async def admit(self, token: str, entry: Entry, admission: Admission) -> tuple[str, int]:
-        """Turn an inbox entry into a record or its refusal, and acknowledge it.
+    async def admit(
+        self, token: str, entry: Entry, admission: Admission, sent: Sent | None = None
+    ) -> tuple[str, int]:
+        """Turn an inbox entry into a record or its refusal, and acknowledge it; with `sent`, hand
+        the request to a node at once.
 
-        Returns what became of it (`waiting`, `rejected`, `cancelled`, `duplicate`, `conflict`,
-        `gone`) and, for `waiting`, when it was admitted, in milliseconds of the store's clock.
+        Returns what became of it (`waiting`, `dispatched`, `rejected`, `cancelled`, `duplicate`,
+        `conflict`, `gone`) and, for the first two, when it was admitted, in milliseconds of the
+        store's clock.
         """
         request_id = admission.request_id
         reply = await self._run(
@@ -63,6 +67,7 @@ class RequestRecords:
                 "blob": self._keys.blob(admission.dataref or "none"),
                 "reply": self._keys.reply(admission.replyto or "none"),
                 "absent": self._keys.absent,
+                "node": self._node(sent.routed.node if sent else ""),
             },
             args={
                 "group": ROUTER,
@@ -73,35 +78,24 @@ class RequestRecords:
                 "deadline_ms": admission.deadline_ms,
                 "reply_name": admission.replyto,
                 "asked": admission.asked,
+                **(sent.arguments() if sent else NOT_SENT),
             },
             rest=admission.record(),
         )
-        return reply[0].decode(), int(reply[1]) if reply[0] == b"waiting" else 0
+        admitted = reply[0] in (b"waiting", b"dispatched")
+        return reply[0].decode(), int(reply[1]) if admitted else 0
 
-    async def dispatch(
-        self, token: str, routed: InferenceRouted, priority: Priority, position: int, lease_ms: int
-    ) -> str:
+    async def dispatch(self, token: str, sent: Sent, priority: Priority) -> str:
         """Hand a waiting request to a node: `ok`, or the state that it is in instead."""
-        request_id, attempt = routed.request_id, routed.attempt
-        dispatched = InferenceDispatched(request_id=request_id, attempt=attempt, model=routed.model)
+        routed = sent.routed
         reply = await self._run(
             "dispatch",
             token,
             keys={
-                **self._record(request_id, priority),
-                "node": self._keys.stream(InferenceDispatched, routed.node),
+                **self._record(routed.request_id, priority),
+                "node": self._node(routed.node),
             },
-            args={
-                "id": request_id,
-                "attempt": attempt,
-                "node": routed.node,
-                "model": routed.model,
-                "position": position,
-                "lease_ms": lease_ms,
-                "route": routed.reason[:MAX_VALUE_LENGTH],
-                "routed_data": to_data(routed),
-                "dispatched_data": to_data(dispatched),
-            },
+            args={"id": routed.request_id, "attempt": routed.attempt, **sent.arguments()},
         )
         return _status(reply)
 
@@ -126,7 +120,7 @@ class RequestRecords:
             token,
             keys={
                 **self._record(request_id, priority),
-                "node": self._keys.stream(InferenceDispatched, failed.node or "none"),
+                "node": self._node(failed.node),
             },
             args={
                 "id": request_id,
@@ -224,6 +218,9 @@ class RequestRecords:
             args={"id": request_id, "priority": after},
         )
         return _status(reply)
+
+    def _node(self, name: str) -> str:
+        return self._keys.stream(InferenceDispatched, name or "none")
 
     def _record(self, request_id: str, priority: Priority) -> dict[str, str]:
         return {**self._keys.record(request_id), "waiting": self._keys.waiting(priority)}

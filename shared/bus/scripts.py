@@ -25,6 +25,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "lua"
 _HEADER = re.compile(r"^--! (keys|args|events|rest|flags) (.+)$", re.MULTILINE)
+_DEFINED = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
+_WORD = re.compile(r"\w+")
 
 Argument = str | bytes | int | float
 Fields = Sequence[str | bytes]
@@ -76,7 +78,7 @@ def script(name: str) -> Script:
     rest = header.get("rest", [])
     lines = [
         f"#!lua flags={' '.join(header.get('flags', ['allow-oom']))}",
-        (FOLDER / "prelude.lua").read_text(),
+        *_used(_prelude(), body),
         *_bind("key_", keys, "KEYS"),
         *_check_types([kind for _, kind in typed]),
         *_bind("", args, "ARGV"),
@@ -86,6 +88,23 @@ def script(name: str) -> Script:
     text = "\n".join(lines)
     sha1 = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(name, text, sha1, keys, args, events, bool(rest))
+
+
+@cache
+def _prelude() -> tuple[str, ...]:
+    """Its definitions, in their order: each paragraph is one, or several that belong together."""
+    return tuple((FOLDER / "prelude.lua").read_text().split("\n\n"))
+
+
+def _used(definitions: Sequence[str], body: str) -> list[str]:
+    """Those that the body uses, or that one of them does: each is made anew in every call."""
+    used: list[str] = []
+    words = set(_WORD.findall(body)) | {"mistyped"}
+    for definition in reversed(definitions):
+        if words.intersection(_DEFINED.findall(definition)):
+            used.insert(0, definition)
+            words.update(_WORD.findall(definition))
+    return used
 
 
 def names() -> list[str]:

@@ -10,7 +10,7 @@ from shared.bus.attempts import Attempt, AttemptRecords
 from shared.bus.connection import ensure_group
 from shared.bus.envelope import Entry
 from shared.bus.keys import Keys
-from shared.bus.records import ROUTER, WORKER, Retry
+from shared.bus.records import ROUTER, WORKER, Retry, Sent
 from shared.bus.requests import RequestRecords
 from shared.bus.scripts import script
 from shared.bus.writer import Writer
@@ -71,7 +71,7 @@ class Crowd:
 
     async def dispatch(self, request_id: str, attempt: int, node: str, priority: Priority) -> str:
         routed = _routed(request_id, attempt, node)
-        return await self._records.dispatch(self._token, routed, priority, 0, LEASE_MS)
+        return await self._records.dispatch(self._token, Sent(routed, 0, LEASE_MS), priority)
 
     async def settle(
         self,
@@ -128,7 +128,9 @@ class Crowd:
     def calls_of_the_fenced_leader(self, request_id: str, entry: Entry) -> Iterator[Awaitable[Any]]:
         token, records = self._stale_token, self._records
         yield records.admit(token, entry, admission_of(entry))
-        yield records.dispatch(token, _routed(request_id, 1, "n1"), Priority.NORMAL, 0, LEASE_MS)
+        sent = Sent(_routed(request_id, 1, "n1"), 0, LEASE_MS)
+        yield records.admit(token, entry, admission_of(entry), sent)
+        yield records.dispatch(token, sent, Priority.NORMAL)
         failed = _attempt_failed(request_id, 1, "n1")
         yield records.settle(token, failed, Priority.NORMAL, Retry(0, 0), node_lost=True)
         final = InferenceCancelled(request_id=request_id)

@@ -12,7 +12,7 @@ from shared.bus.connection import ensure_group
 from shared.bus.envelope import Entry
 from shared.bus.keys import Keys
 from shared.bus.lease import Lease
-from shared.bus.records import ROUTER, WORKER, Admission, Retry
+from shared.bus.records import ROUTER, WORKER, Admission, Retry, Sent
 from shared.bus.requests import RequestRecords
 from shared.bus.writer import Writer
 from shared.config import Timing
@@ -70,6 +70,13 @@ async def emit(scene: "Scene", attempt: Attempt, seq: int, delta: bytes) -> str:
     piece = Piece(attempt, seq, delta)
     [status] = await scene.checked(scene.worker().emit([piece], LEASE_MS))
     return status
+
+
+def _sent(attempt: int, node: str) -> Sent:
+    routed = InferenceRouted(
+        request_id=REQUEST, attempt=attempt, model=MODEL, node=node, reason="free", waited_ms=3
+    )
+    return Sent(routed, attempt - 1, LEASE_MS)
 
 
 class Scene:
@@ -146,17 +153,25 @@ class Scene:
     async def refuse(self) -> str:
         return await self.admit(refusal=REFUSAL)
 
+    async def admit_and_dispatch(self, entry: Entry | None = None) -> str:
+        """Both in one call."""
+        entry = entry or await self.ask()
+        call = self.records.admit(self.token, entry, admission_of(entry), _sent(1, NODE))
+        answer, _ = await self.checked(call)
+        await self._read_dispatched(NODE)
+        return answer
+
     async def dispatch(self, attempt: int = 1, node: str = NODE) -> str:
         """Where it succeeds, the node's worker also reads the entry."""
-        routed = InferenceRouted(
-            request_id=REQUEST, attempt=attempt, model=MODEL, node=node, reason="free", waited_ms=3
-        )
-        call = self.records.dispatch(self.token, routed, Priority.NORMAL, attempt - 1, LEASE_MS)
-        answer = await self.checked(call)
+        sent = _sent(attempt, node)
+        answer = await self.checked(self.records.dispatch(self.token, sent, Priority.NORMAL))
+        await self._read_dispatched(node)
+        return answer
+
+    async def _read_dispatched(self, node: str) -> None:
         stream = self.keys.stream(InferenceDispatched, node)
         if entry := await self._read_new(stream, WORKER):
             self.dispatched = entry
-        return answer
 
     async def settle(
         self,

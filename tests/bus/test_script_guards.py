@@ -120,6 +120,8 @@ def kind(name: str, key: str) -> str:
 BRANCHES: tuple[tuple[str, str, str, Step], ...] = (
     ("finish", "attempt_failed", "running", Scene.release),
     ("start", "node", "cancelled_dispatched", Scene.start),
+    ("admit", "waiting", "none", Scene.admit),
+    *(("admit", key, "none", Scene.admit_and_dispatch) for key in ("node", "routed", "flight")),
     *(
         ("admit", key, "completed", Scene.admit)
         for key in ("absent", "result", "waiters", "flight", "rejected", "cancelled")

@@ -1,6 +1,7 @@
 -- An entry of the inbox becomes a request record, or its final refusal; acknowledged in every case.
---! keys fence:string? inbox:stream? blob:string* reply:stream absent:hash* request:hash? body:any context:any chain:any result:string* waiters:list* flight:zset* waiting:zset rejected:stream* cancelled:stream*
---! args token time group entry id verdict refusal reason chain_json deadline_ms reply_name asked
+-- With a node it is dispatched at once: nobody waits, and the slot is free.
+--! keys fence:string? inbox:stream? blob:string* reply:stream absent:hash* request:hash? body:any context:any chain:any result:string* waiters:list* flight:zset* waiting:zset* rejected:stream* cancelled:stream* node:stream* routed:stream*
+--! args token time group entry id verdict refusal reason chain_json deadline_ms reply_name asked node model position lease_ms route routed_data dispatched_data
 --! rest record
 if redis.call('GET', key_fence) ~= token then return { 'fenced' } end
 local found = redis.call('XRANGE', key_inbox, entry, entry)
@@ -28,6 +29,10 @@ if known[1] or verdict ~= 'waiting' then
     or mistyped('zset', key_flight) or mistyped('stream', key_rejected) or mistyped('stream', key_cancelled)
   if bad then return bad end
 end
+local foreign
+if node == '' then foreign = mistyped('zset', key_waiting)
+else foreign = mistyped('zset', key_flight) or mistyped('stream', key_node) or mistyped('stream', key_routed) end
+if foreign then return foreign end
 local acknowledged_now = redis.call('XACK', key_inbox, group, entry) == 1
 
 if known[1] and known[1] ~= 'cancelled_early' then
@@ -76,5 +81,11 @@ if verdict == 'rejected' then
 end
 redis.call('SET', key_body, data)
 redis.call('SET', key_chain, chain_json)
-redis.call('ZADD', key_waiting, now, id)
-return { 'waiting', tostring(now) }
+if node == '' then
+  redis.call('ZADD', key_waiting, now, id)
+  return { 'waiting', tostring(now) }
+end
+send_off({ request = key_request, flight = key_flight, node = key_node, routed = key_routed }, time, id, {
+  attempt = '1', node = node, model = model, position = position, route = route,
+  lease_ms = lease_ms, routed_data = routed_data, dispatched_data = dispatched_data }, now)
+return { 'dispatched', tostring(now) }

@@ -8,11 +8,7 @@ if record[1] ~= 'waiting' or tonumber(record[2]) + 1 ~= tonumber(attempt) then
   return { 'state', record[1] or 'none' }
 end
 if redis.call('ZREM', key_waiting, id) == 0 then return { 'state', 'waiting' } end
-local now = now_ms()
-local dispatched = event_of_attempt('router', time, id, attempt, 'inference.dispatched.v1')
-local entry = redis.call('XADD', key_node, '*', 'data', dispatched_data, unpack(dispatched))
-redis.call('HSET', key_request, 'state', 'dispatched', 'attempt', attempt, 'node', node, 'model', model,
-  'position', position, 'entry', entry, 'executor', '', 'route', route, 'dispatched_ms', now, 'started_ms', '')
-redis.call('ZADD', key_flight, now + lease_ms, id)
-publish_about(key_request, key_routed, event_of_attempt('router', time, id, attempt, 'inference.routed.v1'), routed_data)
+send_off({ request = key_request, flight = key_flight, node = key_node, routed = key_routed }, time, id, {
+  attempt = attempt, node = node, model = model, position = position, route = route,
+  lease_ms = lease_ms, routed_data = routed_data, dispatched_data = dispatched_data }, now_ms())
 return { 'ok' }

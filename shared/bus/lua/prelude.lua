@@ -100,6 +100,18 @@ local function publish_story(...)
   return publish_with(names, attributes, ...)
 end
 
+-- The record's request goes to a node's worker as an attempt.
+local function send_off(keys, time, id, sent, now)
+  local dispatched = event_of_attempt('router', time, id, sent.attempt, 'inference.dispatched.v1')
+  local entry = redis.call('XADD', keys.node, '*', 'data', sent.dispatched_data, unpack(dispatched))
+  redis.call('HSET', keys.request, 'state', 'dispatched', 'attempt', sent.attempt, 'node', sent.node,
+    'model', sent.model, 'position', sent.position, 'entry', entry, 'executor', '', 'route', sent.route,
+    'dispatched_ms', now, 'started_ms', '')
+  redis.call('ZADD', keys.flight, now + sent.lease_ms, id)
+  publish_about(keys.request, keys.routed,
+    event_of_attempt('router', time, id, sent.attempt, 'inference.routed.v1'), sent.routed_data)
+end
+
 local function reply_final(key, id, attempt, outcome, data)
   -- The name came from outside. Failing on a key that is no stream would leave the request half ended.
   if mistyped('stream', key) then return end
