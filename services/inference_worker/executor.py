@@ -60,7 +60,7 @@ class Executor:
         self._running: dict[str, Running] = {}
         self._closing = False
         self._entries: set[str] = set()
-        self._outbox = Outbox(records, self._lease_ms, self.stop)
+        self._outbox = Outbox(records, self.stop)
 
     @property
     def in_flight(self) -> int:

@@ -36,11 +36,8 @@ class _Answer:
 class Outbox:
     """Coalesces what engines say; the first piece of an answer goes out at once."""
 
-    def __init__(
-        self, records: AttemptRecords, lease_ms: Callable[[], int], stop: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, records: AttemptRecords, stop: Callable[[str, str], None]) -> None:
         self._records = records
-        self._lease_ms = lease_ms
         self._stop = stop
         self._answers: dict[str, _Answer] = {}
         self._tick: asyncio.Task[None] | None = None
@@ -75,7 +72,7 @@ class Outbox:
             pieces = [answer.take() for answer in spoken]
             if not pieces:
                 return
-            statuses = await patiently(lambda: self._records.emit(pieces, self._lease_ms()), "emit")
+            statuses = await patiently(lambda: self._records.emit(pieces), "emit")
         for answer, status in zip(spoken, statuses, strict=True):
             if status != OK:
                 self._stop(answer.attempt.executor, status)

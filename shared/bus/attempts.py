@@ -132,7 +132,7 @@ class AttemptRecords:
         )
         return str(reply[0].decode())
 
-    async def emit(self, pieces: Sequence[Piece], lease_ms: int) -> list[str]:
+    async def emit(self, pieces: Sequence[Piece]) -> list[str]:
         """Send pieces of answers to whoever asked; for each `ok`, or why its attempt must stop.
 
         Pieces of one answer go in their order; more than a thousand make several calls.
@@ -141,11 +141,10 @@ class AttemptRecords:
         for at in range(0, len(pieces), PIECES_AT_ONCE):
             reply = await self._writer.run(
                 script("emit"),
-                keys={"flight": self._keys.flight},
+                keys={},
                 args={
                     "record_prefix": self._keys.request(""),
                     "reply_prefix": self._keys.reply(""),
-                    "lease_ms": lease_ms,
                 },
                 rest=[word for piece in pieces[at : at + PIECES_AT_ONCE] for word in piece.words()],
             )

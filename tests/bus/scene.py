@@ -68,7 +68,7 @@ def admission_of(entry: Entry) -> Admission:
 
 async def emit(scene: "Scene", attempt: Attempt, seq: int, delta: bytes) -> str:
     piece = Piece(attempt, seq, delta)
-    [status] = await scene.checked(scene.worker().emit([piece], LEASE_MS))
+    [status] = await scene.checked(scene.worker().emit([piece]))
     return status
 
 

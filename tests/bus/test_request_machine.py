@@ -231,7 +231,7 @@ class RequestMachine(RuleBasedStateMachine):
             if attempt.replyto:
                 expected = self._model[attempt.request_id].emit(attempt.number, attempt.executor)
                 piece = Piece(attempt, 0, b"{}")
-                call = self._crowd.worker(attempt.node).emit([piece], LEASE_MS)
+                call = self._crowd.worker(attempt.node).emit([piece])
                 assert self._run(call) == [expected]
 
     def finishes(self, chance: Chance, model: ModelRequest) -> None:

@@ -148,12 +148,11 @@ async def test_another_attempt_or_node_gets_nothing(
     assert without_node_stream(await scene.stored()) == without_node_stream(before)
 
 
-@PROGRESS
-async def test_progress_renews_the_lease(scene: Scene, call: Call) -> None:
+async def test_a_beat_renews_the_lease(scene: Scene) -> None:
     await scene.reach("running")
     await scene.lapse()
 
-    assert await call(scene, scene.attempt) == "ok"
+    assert await beat(scene, scene.attempt) == "ok"
 
     assert (await scene.stored()).flight[REQUEST] > 1
 
@@ -244,7 +243,7 @@ async def test_pieces_of_many_answers_go_in_one_call_and_each_hears_its_own_stat
         for seq, attempt in enumerate((scene.attempt, stranger, scene.attempt))
     ]
 
-    assert await scene.worker().emit([mine, other, more], LEASE_MS) == ["ok", "superseded", "ok"]
+    assert await scene.worker().emit([mine, other, more]) == ["ok", "superseded", "ok"]
     assert [reply["seq"] for reply in (await scene.stored()).replies(ASKER)] == ["0", "2"]
 
 
@@ -256,9 +255,8 @@ async def test_a_piece_of_a_record_that_is_none_holds_up_no_other(scene: Scene) 
         dispatched=scene.attempt.dispatched.model_copy(update={"request_id": "broken"}),
     )
 
-    statuses = await scene.worker().emit(
-        [Piece(broken, 0, b"{}"), Piece(scene.attempt, 0, b"{}")], LEASE_MS
-    )
+    pieces = [Piece(broken, 0, b"{}"), Piece(scene.attempt, 0, b"{}")]
+    statuses = await scene.worker().emit(pieces)
 
     assert statuses == ["superseded", "ok"]
 

@@ -96,7 +96,6 @@ EFFECTIVE: dict[str, tuple[str, Step]] = {
     "dispatch": ("waiting", Scene.dispatch),
     "start": ("dispatched", Scene.start),
     "beat": ("running", beat),
-    "emit": ("running", Scene.emit),
     "finish": ("running", Scene.complete),
     "abandon": ("running", Scene.abandon),
     "settle": ("released", Scene.retry),

@@ -18,7 +18,7 @@ class Records:
     def __init__(self) -> None:
         self.emitted: list[tuple[int, str]] = []
 
-    async def emit(self, pieces: Sequence[Piece], lease_ms: int) -> list[str]:
+    async def emit(self, pieces: Sequence[Piece]) -> list[str]:
         await asyncio.sleep(0)
         self.emitted += [(piece.seq, from_json(piece.delta)["content"]) for piece in pieces]
         return ["ok" for _ in pieces]
@@ -28,7 +28,7 @@ async def test_an_answer_that_ends_while_its_first_piece_is_on_its_way_is_whole(
     """However far the flush has come when the last piece and the end arrive."""
     for turns in range(6):
         records = Records()
-        outbox = Outbox(records, lambda: 1000, lambda *_: None)  # type: ignore[arg-type]
+        outbox = Outbox(records, lambda *_: None)  # type: ignore[arg-type]
         attempt: Any = SimpleNamespace(executor="worker/1-0/a")
 
         outbox.put(attempt, Delta("once"))
@@ -43,7 +43,7 @@ async def test_an_answer_that_ends_while_its_first_piece_is_on_its_way_is_whole(
 
 async def test_nothing_is_said_of_an_answer_after_it_was_closed() -> None:
     records = Records()
-    outbox = Outbox(records, lambda: 1000, lambda *_: None)  # type: ignore[arg-type]
+    outbox = Outbox(records, lambda *_: None)  # type: ignore[arg-type]
     attempt: Any = SimpleNamespace(executor="worker/1-0/a")
 
     outbox.put(attempt, Delta("all"))

@@ -1,26 +1,22 @@
 -- Pieces of answers for whoever asked, those of all a worker's answers at once. The first piece of an
 -- answer is marked: after it there is no silent retry. One status for each, in their order.
---! keys flight:zset?
---! args record_prefix reply_prefix lease_ms
+--! args record_prefix reply_prefix
 --! rest pieces
-local now = now_ms()
-
 local function emit(id, attempt, executor, reply, seq, delta)
   local key_request, key_reply = record_prefix .. id, reply_prefix .. reply
   local record = redis.pcall('HMGET', key_request, 'state', 'attempt', 'executor', 'stop', 'first_byte_ms')
   if record.err or record[2] ~= attempt or record[3] ~= executor then return 'superseded' end
   local stop = record[4] and record[4] ~= '' and record[4]
   if stop or record[1] ~= 'running' then return stop or 'superseded' end
-  redis.call('ZADD', key_flight, 'XX', now + lease_ms, id)
-  if not record[5] then redis.call('HSET', key_request, 'first_byte_ms', now) end
+  if not record[5] then redis.call('HSET', key_request, 'first_byte_ms', now_ms()) end
   local fields = { 'request', id, 'attempt', attempt, 'seq', seq, 'delta', delta }
   if seq == '0' then
     local who = redis.call('HMGET', key_request, 'model', 'node')
     for _, word in ipairs({ 'model', who[1], 'node', who[2] }) do fields[#fields + 1] = word end
   end
-  if mistyped('stream', key_reply) then return 'ok' end -- the name came from outside
-  redis.call('XADD', key_reply, 'MAXLEN', '~', 20000, '*', unpack(fields))
-  redis.call('EXPIRE', key_reply, 900)
+  -- The name came from outside: a key of another type takes nothing, and nobody is harmed.
+  redis.pcall('XADD', key_reply, 'MAXLEN', '~', 20000, '*', unpack(fields))
+  if tonumber(seq) % 64 == 0 then redis.call('EXPIRE', key_reply, 900) end
   return 'ok'
 end
 

@@ -114,10 +114,9 @@ end
 
 local function reply_final(key, id, attempt, outcome, data)
   -- The name came from outside. Failing on a key that is no stream would leave the request half ended.
-  if mistyped('stream', key) then return end
-  redis.call('XADD', key, 'MAXLEN', '~', 20000, '*',
+  local added = redis.pcall('XADD', key, 'MAXLEN', '~', 20000, '*',
     'request', id, 'attempt', attempt, 'final', outcome, 'data', data)
-  redis.call('EXPIRE', key, 900)
+  if type(added) == 'string' then redis.call('EXPIRE', key, 900) end
 end
 
 -- Everybody who waits for this request hears how it ended. The names of reply streams stand in
