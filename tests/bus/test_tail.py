@@ -100,4 +100,3 @@ async def set_back(client: Redis, clock: Clock) -> None:
 
     clock.jump(-TWO_HOURS_S)
     await until(seen)  # the store reads its clock once for several commands
-
