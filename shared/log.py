@@ -34,6 +34,11 @@ def get_logger() -> Log:
     return Log()
 
 
+def told(error: BaseException) -> str:
+    """In one line. The `repr` of redis-py's errors leaves out what the store said."""
+    return f"{type(error).__name__}: {error}"
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
     """What runs inside logs nothing, nor do tasks that it starts."""

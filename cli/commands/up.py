@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.address import configuration, data_folder, environment
-from cli.commands.options import Data
+from cli.commands.options import Data, Json
 from cli.supervisor.become import Task, become_supervisor
 from cli.supervisor.configuring import read
 from cli.supervisor.detach import DETACHED, start_in_background
@@ -33,16 +33,18 @@ def up(
         Path | None,
         typer.Option(help="Default: roundhouse.yaml in the checkout.", show_default=False),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Start the stores and the services, and keep them running until Ctrl-C.
 
     No store is started whose URL is set (REDIS_URL, DATABASE_URL, or stores in the configuration).
+    With --json, one document once all is ready: what runs where; the rest goes to standard error.
 
     Example: ./roundhouse up --detach --port 9000
     """
     detached = os.environ.pop(DETACHED, None) is not None
     if detach and not detached:
-        raise typer.Exit(start_in_background(Terminal()))
+        raise typer.Exit(start_in_background(Terminal(as_json=as_json)))
     file = configuration(config)
     loaded = asyncio.run(read(file)) if file else {}
     wishes = Wishes(
@@ -55,7 +57,7 @@ def up(
         left_out=_left_out(loaded),
     )
     services = context.obj if isinstance(context.obj, Services) else SERVICES
-    become_supervisor(Task(wishes, services, detached))
+    become_supervisor(Task(wishes, services, detached, as_json))
 
 
 def with_stores(given: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from cli.input import argument_text
 from cli.residency import living
 from cli.store import Connection, connected
 from cli.why import Facts, Story, tell
+from shared.bus.configuration import stored_configuration
 from shared.bus.history import about, state_changes
 from shared.bus.records import State
 from shared.bus.requester import Lookup
@@ -105,12 +106,21 @@ def _offer(beat: NodeHeartbeat, local: LocalModel) -> str:
     return beat.node + problem
 
 
+async def _in_inboxes(connection: Connection) -> set[bytes | None]:
+    """What the latest entries are called, whoever wrote them."""
+    client, keys = connection.client, connection.keys
+    config = await stored_configuration(client, keys)
+    since_ms = await redis_now_ms(client) - TOMBSTONE_MS
+    names: set[bytes | None] = set()
+    for producer in (None, *config.producers):
+        inbox = keys.stream(InferenceRequested, producer)
+        rows: Any = await client.xrevrange(inbox, min=str(since_ms), count=INBOX_LOOKBACK)
+        names |= {name for entry, fields in rows for name in (entry, fields.get(b"id"))}
+    return names
+
+
 async def _unknown(connection: Connection, request_id: str) -> UserError:
-    inbox = connection.keys.stream(InferenceRequested)
-    since_ms = await redis_now_ms(connection.client) - TOMBSTONE_MS
-    rows: Any = await connection.client.xrevrange(inbox, min=str(since_ms), count=INBOX_LOOKBACK)
-    names = {name for entry, fields in rows for name in (entry, fields.get(b"id"))}
-    if request_id.encode() not in names:
+    if request_id.encode() not in await _in_inboxes(connection):
         return UserError(
             f"Nothing is known about {request_id}.",
             "Requests are known until an hour after their end, unless the store was flushed.",

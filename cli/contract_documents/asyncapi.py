@@ -40,9 +40,18 @@ def asyncapi_document(service: ServiceContract, version: str) -> Document:
         },
         "defaultContentType": "application/json",
         "servers": {"redis": _server()},
-        "channels": {event.type: _channel(event) for event in events},
+        "channels": {
+            **{event.type: _channel(event, event.partition) for event in events},
+            **{_beside(event): _channel(event, event.beside) for event in _read_beside(service)},
+        },
         "operations": {
             **_operations("receive", service.consumes),
+            **{
+                f"receive{event.__name__}Of{str(event.beside).capitalize()}": _operation(
+                    "receive", event, _beside(event)
+                )
+                for event in _read_beside(service)
+            },
             **_operations("send", service.publishes),
         },
         "components": {"messages": {event.__name__: _message(event) for event in events}},
@@ -54,25 +63,33 @@ def _server() -> Document:
     return {"host": "{address}", "protocol": "redis", "variables": {"address": address}}
 
 
-def _channel(event: type[Event]) -> Document:
+def _read_beside(service: ServiceContract) -> list[type[Event]]:
+    """Those of which it also reads streams that are somebody's own."""
+    return [event for event in service.consumes if event.beside]
+
+
+def _beside(event: type[Event]) -> str:
+    return f"{event.type}:{event.beside}"
+
+
+def _channel(event: type[Event], part: str | None) -> Document:
     keys = Keys(ServiceSettings.model_fields["key_prefix"].default)
     reference = {"$ref": f"#/components/messages/{event.__name__}"}
     channel: Document = {
-        "address": keys.stream(event, event.partition and f"{{{event.partition}}}"),
+        "address": keys.stream(event, part and f"{{{part}}}"),
         "messages": {event.__name__: reference},
     }
-    if event.partition:
-        description = _PARTITION.format(event.partition)
-        channel["parameters"] = {event.partition: {"description": description}}
+    if part:
+        channel["parameters"] = {part: {"description": _PARTITION.format(part)}}
     return channel
 
 
 def _operations(action: str, events: Iterable[type[Event]]) -> Document:
-    return {f"{action}{event.__name__}": _operation(action, event) for event in events}
+    return {f"{action}{event.__name__}": _operation(action, event, event.type) for event in events}
 
 
-def _operation(action: str, event: type[Event]) -> Document:
-    channel = f"#/channels/{event.type}"
+def _operation(action: str, event: type[Event], name: str) -> Document:
+    channel = f"#/channels/{name}"
     return {
         "action": action,
         "channel": {"$ref": channel},

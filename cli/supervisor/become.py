@@ -18,11 +18,14 @@ PROGRAM = "cli.supervisor"
 
 @dataclass(frozen=True)
 class Task:
-    """What the supervisor is to do. `detached`: nobody sees what it says once all is ready."""
+    """What the supervisor is to do. `detached`: nobody sees what it says once all is ready.
+    `as_json`: standard output is for one document.
+    """
 
     wishes: Wishes
     services: Services
     detached: bool
+    as_json: bool
 
 
 def become_supervisor(task: Task) -> NoReturn:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from cli.supervisor.terminal import DETACHED_AND_READY, Terminal
+from cli.supervisor.terminal import ANSWER, DETACHED_AND_READY, Terminal
 
 DETACHED = "ROUNDHOUSE_DETACHED"
 """In the environment of the supervisor that runs in the background."""
@@ -35,5 +35,8 @@ def _relay(process: "subprocess.Popen[str]", terminal: Terminal) -> int:
     for line in process.stdout or ():
         if line.startswith(DETACHED_AND_READY):
             return 0
-        terminal.say(line.rstrip("\n"))
+        if line.startswith(ANSWER):
+            terminal.answer(line.removeprefix(ANSWER).rstrip("\n"))
+        else:
+            terminal.say(line.rstrip("\n"))
     return process.wait()

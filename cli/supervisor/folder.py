@@ -19,6 +19,10 @@ NEEDED_MIB = 64
 MIB = 1024 * 1024
 
 
+class AlreadyRunsError(UserError):
+    """Another supervisor holds the folder."""
+
+
 @dataclass(frozen=True)
 class ProcessState:
     """One process as the supervisor last saw it."""
@@ -53,7 +57,7 @@ class DataFolder:
         self.logs = self.root / "logs"
         self.services = self.root / "services"
         self._lock = self.root / "lock"
-        self._state = self.root / "state.json"
+        self.state_file = self.root / "state.json"
         self._held: os.stat_result | None = None
 
     def prepare(self) -> None:
@@ -117,7 +121,7 @@ class DataFolder:
     def state(self) -> RunState | None:
         """What ran last, whether or not it still does."""
         try:
-            said = json.loads(self._state.read_bytes())
+            said = json.loads(self.state_file.read_bytes())
             processes = tuple(ProcessState(**each) for each in said["processes"])
             return RunState(**{**said, "external": tuple(said["external"]), "processes": processes})
         except (OSError, ValueError, TypeError, KeyError):  # there is none, or of another version
@@ -129,17 +133,17 @@ class DataFolder:
         return state if state is not None and state.pid == self.holder() else None
 
     def write_state(self, state: RunState) -> None:
-        partial = self._state.with_suffix(".partial")
+        partial = self.state_file.with_suffix(".partial")
         write_private(partial, json.dumps(asdict(state), indent=1))
-        partial.replace(self._state)
+        partial.replace(self.state_file)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def _already_runs(self) -> UserError:
+    def _already_runs(self) -> AlreadyRunsError:
         state = self.state()
         where = f", http://{state.http_host}:{state.http_port}" if state else ""
-        return UserError(
+        return AlreadyRunsError(
             f"Roundhouse already runs here (process {self.holder()}{where}, data in {self.root}).",
             "See it with ./roundhouse status, end it with ./roundhouse down, "
             "or start another one with --data and --port.",

@@ -51,10 +51,6 @@ class Plan:
     lacking: tuple[UserError, ...]
 
     @property
-    def url(self) -> str:
-        return ports.url(self.host, self.port)
-
-    @property
     def redis_url(self) -> str:
         return self.urls["valkey"]
 

@@ -2,31 +2,42 @@
 
 import contextlib
 import errno
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TextIO
 
+from cli.supervisor import ports
+from cli.supervisor.announcement import announcement
+from cli.supervisor.folder import DataFolder, RunState
 from cli.supervisor.process import Child, State
-
-if TYPE_CHECKING:
-    from cli.supervisor.plan import Plan
 
 DETACHED_AND_READY = "\x04"
 """The last line that a detached supervisor writes to the terminal it was started from."""
+
+ANSWER = "\x02"
+"""Before the line of a detached supervisor that is for standard output."""
 
 STILL_EVERY_S = 2.0
 
 
 ERASE = "\r\033[K"
+BOTH = (1, 2)
+"""Standard output and the error output."""
 
 
 class Terminal:
-    """Lines, and below them, where a person watches, what is being done."""
+    """Lines, and below them, where a person watches, what is being done.
 
-    def __init__(self) -> None:
+    `as_json`: these go to the error output, and standard output gets one document.
+    """
+
+    def __init__(self, *, as_json: bool = False, detached: bool = False) -> None:
+        self._as_json = as_json
+        self._mark = ANSWER if detached else ""
         self._doing = ""
         self._seen: set[str] = set()
         self._told_s: dict[str, float] = {}
@@ -34,13 +45,16 @@ class Terminal:
     def say(self, line: str = "") -> None:
         self._write(f"{line}\n")
 
+    def answer(self, document: str) -> None:
+        self._put(sys.stdout, f"{self._mark}{document}\n")
+
     def fall_silent(self) -> None:
         """The terminal was closed: nobody listens any more."""
         write_to(Path(os.devnull))
 
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:
-        if not sys.stdout.isatty():
+        if not self._lines.isatty():
             self.say(what)
             yield
             return
@@ -75,16 +89,25 @@ class Terminal:
         section = child.program.section
         self.say(f"  {child.program.name:<18} starts once the configuration has {section}")
 
-    def everything_ready(self, plan: "Plan", data: Path, seconds: float) -> None:
+    def everything_ready(self, folder: DataFolder, state: RunState, seconds: float) -> None:
+        if self._as_json:
+            self.answer(json.dumps(announcement(folder, state, seconds)))
+            return
+        url = ports.url(state.http_host, state.http_port)
         question = '{"model":"auto","stream":true,"messages":[{"role":"user","content":"Hello"}]}'
         event = """'{"input":"Hello"}'"""
-        self.say(f"\nRoundhouse is up after {seconds:.1f} s: {plan.url} (data in {data})\n")
+        self.say(f"\nRoundhouse is up after {seconds:.1f} s: {url} (data in {folder.root})\n")
         self.say('Try:\n  ./roundhouse ask "What is a roundhouse?"')
         self.say(
-            f"  curl -N {plan.url}/v1/chat/completions -H 'content-type: application/json'"
+            f"  curl -N {url}/v1/chat/completions -H 'content-type: application/json'"
             f" -d '{question}'"
         )
         self.say(f"  echo {event} | ./roundhouse publish inference.requested -\n")
+
+    def already_runs(self, folder: DataFolder) -> None:
+        """Said by the error that follows, except to a program."""
+        if self._as_json:
+            self.answer(json.dumps(announcement(folder, folder.running(), None)))
 
     def stay(self) -> None:
         self.say("Ctrl-C stops everything.")
@@ -98,19 +121,26 @@ class Terminal:
         self._doing = what
         self._write("")
 
+    @property
+    def _lines(self) -> TextIO:
+        return sys.stderr if self._as_json else sys.stdout
+
     def _write(self, text: str) -> None:
-        line = f"{ERASE}{text}{self._doing}" if sys.stdout.isatty() else text
+        line = f"{ERASE}{text}{self._doing}" if self._lines.isatty() else text
+        self._put(self._lines, line)
+
+    def _put(self, output: TextIO, text: str) -> None:
         try:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+            output.write(text)
+            output.flush()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # a full disk has room again
-                self.fall_silent()
+                write_to(Path(os.devnull), *([output.fileno()] if self._as_json else BOTH))
 
 
-def write_to(file: Path) -> None:
-    """Everything that this process says from now on."""
+def write_to(file: Path, *outputs: int) -> None:
+    """Everything that this process says there from now on."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+    for output in outputs or BOTH:
+        os.dup2(descriptor, output)
     os.close(descriptor)

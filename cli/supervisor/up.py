@@ -68,7 +68,8 @@ class Up:
                 await self._supervisor.start([child for child in stage if child not in idle])
         for child in idle:
             self._terminal.not_started(child)
-        self._terminal.everything_ready(self._plan, self._folder.root, time.monotonic() - started_s)
+        took_s = time.monotonic() - started_s
+        self._terminal.everything_ready(self._folder, self._state(), took_s)
         ready()
         await self._keep_configured(configured)
 

@@ -35,6 +35,7 @@ from shared.events.notifications import (
     NotificationQueued,
 )
 from shared.events.operations import AlertRaised, AlertResolved
+from shared.log import told
 from shared.telemetry import NOTIFICATIONS
 
 log = structlog.get_logger()
@@ -128,7 +129,7 @@ class Courier:
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
         if not task.cancelled() and (error := task.exception()):
-            log.error("delivery_failed", endpoint=self._name, error=repr(error))
+            log.error("delivery_failed", endpoint=self._name, error=told(error))
             self._bus.note_failure(error)
 
     async def _deliver(self, taken: Taken, endpoint: EndpointConfig) -> None:

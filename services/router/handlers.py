@@ -15,6 +15,7 @@ from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
 from shared.bus.envelope import Entry
 from shared.bus.group_read import BatchHandler, GroupRead
+from shared.bus.inboxes import Inboxes
 from shared.bus.leading import ENDS_A_TERM, StepDownError
 from shared.bus.lease import Lease
 from shared.bus.records import Row
@@ -28,6 +29,7 @@ from shared.events.inference import (
     InferenceRequested,
 )
 from shared.events.models import ModelDemandRefused, NodeHeartbeat, NodeReturned
+from shared.log import told
 from shared.telemetry import COMPLETED
 
 log = structlog.get_logger()
@@ -48,7 +50,6 @@ class Router:
         self._lease = lease
         self._records = RequestRecords(bus.writer, bus.keys, lease.fence_key)
         self._term: Term | None = None
-        self._inboxes: list[tuple[str, BatchHandler]] = []
 
     def role(self) -> str:
         return "active" if self._term is not None else "standby"
@@ -62,6 +63,8 @@ class Router:
         await clock.look()
         term = self._term = Term(self._bus, self._records, clock, token)
         watch = Watch(term)
+        shared = self._streams(term)
+        inboxes = Inboxes(self._bus, CONSUMER, shared[self._bus.keys.stream(InferenceRequested)])
         log.info("leading", token=token)
         readers: list[GroupRead] = []
         try:
@@ -74,16 +77,19 @@ class Router:
                     group.create_task(loop())
                 await self._meet_nodes(term)
                 group.create_task(watch.give_up())
-                for stream, handler in self._streams(term):
+                for stream, handler in shared.items():
                     await self._bus.ensure_group(stream)
                     left = leading.reread(self._bus, stream, CONSUMER, handler, REREAD_S)
                     group.create_task(left)
                     readers.append(await self._bus.read_group(stream, CONSUMER, handler))
+                group.create_task(inboxes.follow())
+                group.create_task(inboxes.reread(REREAD_S))
         finally:
             self._term = None
             forget()
             for reader in readers:
                 await reader.stop()
+            await inboxes.stop()
 
     async def _rebuild(self, term: Term) -> None:
         """Order and used slots from the records, most urgent first, dispatching on the way."""
@@ -113,8 +119,8 @@ class Router:
                 await term.listened(enough_s)
         log.info("listened", nodes=len(term.fleet.nodes))
 
-    def _streams(self, term: Term) -> list[tuple[str, BatchHandler]]:
-        """The inbox and the cancellations: read raw, by one shared consumer name."""
+    def _streams(self, term: Term) -> dict[str, BatchHandler]:
+        """The shared inbox and the cancellations: read raw, by one shared consumer name."""
 
         async def on_requested(entries: list[Entry]) -> None:
             await self._guarded(term, intake.take_in(term, entries))
@@ -123,10 +129,10 @@ class Router:
             await self._guarded(term, intake.cancel(term, entries))
 
         keys = self._bus.keys
-        return [
-            (keys.stream(InferenceRequested), on_requested),
-            (keys.stream(InferenceCancelRequested), on_cancel),
-        ]
+        return {
+            keys.stream(InferenceRequested): on_requested,
+            keys.stream(InferenceCancelRequested): on_cancel,
+        }
 
     async def _guarded(self, term: Term, work: Awaitable[None]) -> None:
         """What goes wrong in a reader's task must end the term, not vanish in the reader."""
@@ -136,7 +142,7 @@ class Router:
             term.fail(error)
         except Exception as error:
             log.exception("intake_failed")
-            term.fail(StepDownError(repr(error)))
+            term.fail(StepDownError(told(error)))
             raise
 
     async def _follow(self, term: Term) -> None:

@@ -35,10 +35,10 @@ class Incoming:
     traceparent: str
     dataref: str
 
-    def fields(self) -> dict[str, str]:
+    def fields(self, principal: str) -> dict[str, str]:
         """What the record keeps of it beside the router's own decisions."""
         return {
-            "principal": LOCAL,
+            "principal": principal,
             "tenant": LOCAL,
             "dataclass": self.dataclass,
             "replymode": self.replymode,
@@ -55,6 +55,11 @@ class Unreadable:
     request_id: str
     why: str
     replyto: str = ""
+
+
+def principal_of(entry: Entry, shared: str) -> str:
+    """Who asks: the producer whose own inbox it is, whatever the entry says."""
+    return entry.stream.removeprefix(shared).removeprefix(":") or LOCAL
 
 
 def read(entry: Entry) -> Incoming | Unreadable:

@@ -20,6 +20,7 @@ from shared.events.inference import (
     InferenceCancelled,
     InferenceCancelRequested,
     InferenceRejected,
+    InferenceRequested,
 )
 from shared.telemetry import ADMITTED, REFUSED
 
@@ -80,23 +81,26 @@ async def end_cancelled(term: Term, request_id: str, reason: str) -> None:
 
 async def _take_in_one(term: Term, entry: Entry, arriving: Arriving) -> None:
     incoming = inbox.read(entry)
+    principal = inbox.principal_of(entry, term.bus.keys.stream(InferenceRequested))
     try:
         if isinstance(incoming, inbox.Incoming) and incoming.dataref:
             body_bytes = await blobs.size_bytes(term.bus.writer, term.bus.keys, incoming.dataref)
             incoming = inbox.measured(incoming, body_bytes)
         if isinstance(incoming, inbox.Unreadable):
-            await _refuse_unreadable(term, entry, incoming)
+            await _refuse_unreadable(term, entry, incoming, principal)
         else:
-            await _admit(term, entry, incoming, arriving)
+            await _admit(term, entry, incoming, principal, arriving)
     except ScriptError as error:
         # A key of ours that somebody made something else of, or more fields than a script takes.
         log.warning("not_admitted", entry=entry.id, error=str(error))
         await term.bus.bury(entry, f"invalid: {error}")
 
 
-async def _admit(term: Term, entry: Entry, incoming: inbox.Incoming, arriving: Arriving) -> None:
+async def _admit(
+    term: Term, entry: Entry, incoming: inbox.Incoming, principal: str, arriving: Arriving
+) -> None:
     decision = admit(incoming.attributes, term.bus.config, term.fleet, arriving.load())
-    admission = _admission(incoming, decision)
+    admission = _admission(incoming, principal, decision)
     if isinstance(decision, Refused):
         outcome, _ = await term.records.admit(term.token, entry, admission)
         if outcome == "rejected":
@@ -121,8 +125,8 @@ async def _admit(term: Term, entry: Entry, incoming: inbox.Incoming, arriving: A
         term.backlog.add(_waiting(admission, admitted_ms))
 
 
-def _admission(incoming: inbox.Incoming, decision: Admitted | Refused) -> Admission:
-    refusal, fields = None, incoming.fields()
+def _admission(incoming: inbox.Incoming, principal: str, decision: Admitted | Refused) -> Admission:
+    refusal, fields = None, incoming.fields(principal)
     if isinstance(decision, Refused):
         refusal = InferenceRejected(
             request_id=incoming.request_id,
@@ -164,7 +168,9 @@ def _waiting(admission: Admission, admitted_ms: int) -> Waiting:
     )
 
 
-async def _refuse_unreadable(term: Term, entry: Entry, unreadable: inbox.Unreadable) -> None:
+async def _refuse_unreadable(
+    term: Term, entry: Entry, unreadable: inbox.Unreadable, principal: str
+) -> None:
     """Refuse it by name where it has one; keep the entry as a dead letter either way."""
     if unreadable.request_id:
         refusal = InferenceRejected(
@@ -180,7 +186,7 @@ async def _refuse_unreadable(term: Term, entry: Entry, unreadable: inbox.Unreada
             asked="",
             chain=(),
             deadline_ms=0,
-            fields={"principal": LOCAL, "tenant": LOCAL},
+            fields={"principal": principal, "tenant": LOCAL},
             replyto=unreadable.replyto,
             refusal=refusal,
         )

@@ -12,16 +12,13 @@ from services.router.term import Term
 from services.router.trail import TrailWatch
 from shared.bus import index
 from shared.bus.leading import StepDownError
-from shared.bus.trimming import AUDIT, CORE_GROUPS, trim
+from shared.bus.trimming import AUDIT, CORE_GROUPS, forget_measures, trim
 from shared.events.base import Priority
 from shared.events.models import ModelDemand, ModelDemandChanged, NodeLost
 from shared.telemetry import (
-    BEHIND_SECONDS,
     IN_FLIGHT,
     NODES_ALIVE,
-    PENDING,
     STORE_MEMORY,
-    STREAM_LENGTH,
     WAITING,
     WAITING_LIMIT,
 )
@@ -134,13 +131,15 @@ class Watch:
     async def _trim(self) -> None:
         bus = self._term.bus
         core = CORE_GROUPS - {AUDIT} if bus.config.audit.mode == "off" else CORE_GROUPS
-        await trim(bus.client, bus.keys, self._term.fleet.nodes, core)
+        nodes, producers = self._term.fleet.nodes, bus.config.producers
+        await trim(bus.client, bus.keys, nodes, core, producers)
         await self._trail.look()
 
 
 def forget() -> None:
     """What only a leader measures is nobody's word once its term is over."""
-    for gauge in (WAITING, WAITING_LIMIT, PENDING, BEHIND_SECONDS, STREAM_LENGTH):
+    forget_measures()
+    for gauge in (WAITING, WAITING_LIMIT):
         gauge.clear()
     for gauge in (STORE_MEMORY, IN_FLIGHT, NODES_ALIVE):
         gauge.set(0)

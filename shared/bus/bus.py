@@ -25,7 +25,7 @@ from shared.bus.tail import EntryHandler, decoded, tail
 from shared.bus.writer import Writer
 from shared.config import Config
 from shared.events.base import Event
-from shared.log import get_logger
+from shared.log import get_logger, told
 from shared.settings import ServiceSettings
 from shared.telemetry import ROUND_TRIP_SECONDS, STORE_UP
 
@@ -208,7 +208,7 @@ class Bus:
 
     def note_failure(self, error: BaseException) -> None:
         """Work that should go on all the time failed, and is tried again."""
-        self._failures.append((monotonic(), repr(error)[:200]))
+        self._failures.append((monotonic(), told(error)[:200]))
 
     def checks(self) -> dict[str, str]:
         """What stops this service from working, by check; "" where all is well."""

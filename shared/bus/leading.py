@@ -10,6 +10,7 @@ from shared.bus.connection import UNAVAILABLE
 from shared.bus.group_read import BatchHandler
 from shared.bus.lease import Lease
 from shared.bus.requests import FencedError
+from shared.log import told
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ async def lead(
         try:
             await term(token)
         except* ENDS_A_TERM as ended:
-            log.warning("term_ended", why=[repr(error) for error in ended.exceptions])
+            log.warning("term_ended", why=[told(error) for error in ended.exceptions])
         except* Exception as failed:
             log.exception("term_failed")
             note_failure(failed.exceptions[0])

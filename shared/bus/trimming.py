@@ -60,16 +60,18 @@ async def trim(
     keys: Keys,
     nodes: Collection[str] = (),
     core: Collection[str] = CORE_GROUPS,
+    producers: Collection[str] = (),
 ) -> None:
     """Cut every contract stream as far as its readers allow.
 
-    `nodes` have streams of their own, and so have endpoints, also those that are configured no
-    longer. The groups of `core` that there are bound it always.
+    `nodes` and `producers` have streams of their own, and so have endpoints, also those that are
+    configured no longer. The groups of `core` that there are bound it always.
     """
     now_ms = await redis_now_ms(client)
     endpoints = await endpoints_since(client, keys)
     every_endpoint = {*endpoints, *await former_endpoints(client, keys)}
-    streams = await _existing(client, keys, {"node": nodes, "endpoint": every_endpoint})
+    parts = {"node": nodes, "endpoint": every_endpoint, "producer": producers}
+    streams = await _existing(client, keys, parts)
     crowded = await _is_crowded(client, streams)
     for stream, event in streams.items():
         if event is DeadLetter:
@@ -89,6 +91,12 @@ async def trim(
         STREAM_LENGTH.labels(stream).set(await client.xlen(stream))
     letters = keys.stream(DeadLetter)
     STREAM_LENGTH.labels(letters).set(await client.xlen(letters))  # also before the first one
+
+
+def forget_measures() -> None:
+    """Of streams that are nobody's any more; those that are somebody's are measured again soon."""
+    for gauge in (PENDING, BEHIND_SECONDS, STREAM_LENGTH):
+        gauge.clear()
 
 
 def _cut(event: type[Event], readers: Sequence[Reader], now_ms: int, *, crowded: bool) -> str:
@@ -170,18 +178,27 @@ async def _drop_blobs(client: Any, keys: Keys, stream: str, cut: str) -> None:
 async def _existing(
     client: Redis, keys: Keys, parts: Mapping[str, Collection[str]]
 ) -> dict[str, type[Event]]:
-    """By name rather than by SCAN, which would walk over every waiting request."""
+    """By name rather than by SCAN, which would walk over every waiting request.
+
+    A key that is no stream is left to whoever reads it, and says so.
+    """
     possible = {
         keys.stream(event, part): event
         for event in EVENTS.values()
-        for part in (parts[event.partition] if event.partition else (None,))
+        for part in _parts(event, parts)
     }
     async with client.pipeline(transaction=False) as pipeline:
         for stream in possible:
-            pipeline.exists(stream)
+            pipeline.type(stream)
         found = await pipeline.execute()
     pairs = zip(possible.items(), found, strict=True)
-    return {stream: event for (stream, event), exists in pairs if exists}
+    return {stream: event for (stream, event), kind in pairs if kind == b"stream"}
+
+
+def _parts(event: type[Event], parts: Mapping[str, Collection[str]]) -> Iterable[str | None]:
+    if event.partition:
+        return parts[event.partition]
+    return (None, *(parts[event.beside] if event.beside else ()))
 
 
 async def _is_crowded(client: Redis, streams: Iterable[str]) -> bool:

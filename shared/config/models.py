@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StrictBool, field_validator, model_v
 from shared.config.endpoints import EndpointConfig
 from shared.config.section import Count, Seconds, Section, Text, VariableName, http_address
 from shared.config.stores import AuditConfig, StoresConfig
-from shared.events.base import Name, Operation, Priority
+from shared.events.base import LOCAL, Name, Operation, Priority
 
 ANY = "any"
 """Chain entry: every real model that a live node offers and that can do the operation."""
@@ -38,6 +38,15 @@ def _is_free(name: str) -> str:
 
 
 ModelName = Annotated[Name, AfterValidator(_is_free)]
+
+
+def _is_a_producer(name: str) -> str:
+    if name == LOCAL:
+        raise ValueError("is who writes the shared stream; call that producer something else")
+    return name
+
+
+ProducerName = Annotated[Name, AfterValidator(_is_a_producer)]
 
 
 class EngineConfig(Section):
@@ -210,6 +219,8 @@ class Config(Section):
     audit: AuditConfig = AuditConfig()
     timing: Timing = Timing()
     endpoints: dict[Name, EndpointConfig] = Field(default_factory=dict)
+    producers: tuple[ProducerName, ...] = ()
+    """Who has an inbox of its own, `inference.requested.v1:<name>`, and so a principal's name."""
 
     @field_validator("heuristics", mode="before")
     @classmethod

@@ -44,6 +44,9 @@ class Event(Value):
     partition: ClassVar[str | None] = None
     """`node` or `endpoint` where each of them has a stream of its own, `<type>:<name>`."""
 
+    beside: ClassVar[str | None] = None
+    """`producer` where each of them may have a stream of its own beside the shared one."""
+
     sampled: ClassVar[bool] = False
     """True for readings that are outdated by the next one: random ids, short retention."""
 

@@ -65,6 +65,7 @@ class InferenceRequested(Event):
 
     type: ClassVar[str] = "inference.requested.v1"
     subject_field: ClassVar[str] = "task"
+    beside: ClassVar[str | None] = "producer"
 
     input: Annotated[
         dict[str, Any] | str,

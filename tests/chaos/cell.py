@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import redis.asyncio
@@ -32,7 +31,7 @@ from tests.fakes.processes import (
     router,
 )
 from tests.fakes.proxy import LossyProxy, lossy_proxy
-from tests.servers import Store, free_port
+from tests.servers import Store, free_port, on_a_fast_disk
 from tests.waiting import until
 
 KEYS = Keys()
@@ -82,7 +81,7 @@ class Cell:
         self.folder = folder
         self.seed = seed
         self.clock = Clock(folder)
-        self._files = _on_a_fast_disk()
+        self._files = on_a_fast_disk("chaos-")
         self.store = Store(
             Path(self._files.name), port=free_port(), environment=self.clock.environment
         )
@@ -236,15 +235,6 @@ def _tasks() -> dict[str, TaskConfig]:
     }
     chains = {task: TaskConfig(chain=(model, "echo")) for task, model in first.items()}
     return {**chains, "rules": TaskConfig(chain=("heuristic:tickets",))}
-
-
-def _on_a_fast_disk() -> TemporaryDirectory[str]:
-    """Where the disk is slow to sync, the store puts off its writes by up to two seconds, and
-    answers meanwhile: what it was told then is lost with its process, as with a machine's power.
-    Measured here: 35 of 1000 requests. That is the store's promise, and not what is tested.
-    """
-    memory = Path("/dev/shm")
-    return TemporaryDirectory(prefix="chaos-", dir=memory if memory.is_dir() else None)
 
 
 async def _is_ready(member: Member) -> bool:

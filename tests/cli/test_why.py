@@ -9,6 +9,7 @@ import redis
 
 from tests.fakes.command import Command
 from tests.fakes.plane import SLOTS, Plane
+from tests.servers import Store
 from tests.waiting import until
 
 
@@ -174,6 +175,21 @@ def test_a_request_that_no_router_has_read_is_told_from_an_unknown_one(lonely: C
 
     assert told.code == 1
     assert "is published, and no router runs that could admit it" in told.err
+
+
+def test_that_holds_for_the_inboxes_of_producers_too(
+    lonely: Command, own_store: Store, tmp_path: Path
+) -> None:
+    config = tmp_path / "producers.yaml"
+    config.write_text("producers: [crm]\n")
+    assert lonely.run("apply", str(config)).code == 0
+    with redis.Redis.from_url(own_store.url) as store:
+        store.xadd("rh:inference.requested.v1:crm", {"id": "ticket-1", "data": "{}"})
+
+    told = lonely.run("why", "ticket-1")
+
+    assert told.code == 1
+    assert "ticket-1 is published, and no router runs that could admit it" in told.err
 
 
 async def test_a_request_cancelled_before_it_came_is_known_as_such(command: Command) -> None:

@@ -82,11 +82,23 @@ def test_a_stream_per_node_is_a_channel_with_a_parameter() -> None:
     assert "parameters" not in channels["inference.routed.v1"]
 
 
+def test_a_stream_beside_the_shared_one_is_a_channel_of_its_reader_alone() -> None:
+    gateway = ServiceContract("gateway", (), (InferenceRequested,))
+    channels = asyncapi_document(ROUTER, "0.1.0")["channels"]
+
+    assert channels["inference.requested.v1"]["address"] == "rh:inference.requested.v1"
+    own = channels["inference.requested.v1:producer"]
+    assert own["address"] == "rh:inference.requested.v1:{producer}"
+    assert own["parameters"].keys() == {"producer"}
+    assert asyncapi_document(gateway, "0.1.0")["channels"].keys() == {"inference.requested.v1"}
+
+
 def test_what_a_service_reads_is_received_and_what_it_publishes_is_sent() -> None:
     operations = asyncapi_document(ROUTER, "0.1.0")["operations"]
 
     assert {name: operation["action"] for name, operation in operations.items()} == {
         "receiveInferenceRequested": "receive",
+        "receiveInferenceRequestedOfProducer": "receive",
         "sendInferenceDispatched": "send",
         "sendInferenceRouted": "send",
     }

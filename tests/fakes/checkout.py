@@ -44,18 +44,23 @@ class Checkout:
         """`up`, in a case where it returns by itself."""
         return self.run("up", "--port", str(self.port), *arguments)
 
-    def start(self, *arguments: str, output: int | None = None) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str, output: int | None = None, errors: int = subprocess.STDOUT
+    ) -> "subprocess.Popen[str]":
         """`up` in the foreground."""
-        return self.follow("up", "--port", str(self.port), *arguments, output=output)
+        up = ("up", "--port", str(self.port), *arguments)
+        return self.follow(*up, output=output, errors=errors)
 
-    def follow(self, *arguments: str, output: int | None = None) -> "subprocess.Popen[str]":
+    def follow(
+        self, *arguments: str, output: int | None = None, errors: int = subprocess.STDOUT
+    ) -> "subprocess.Popen[str]":
         """One command that goes on. What it says is in `said`, unless `output` takes it."""
         with self.output.open("a") as file:
             process = subprocess.Popen(
                 [*COMMAND, *arguments, "--data", str(self.data)],
                 env=self._environment(),
                 stdout=file if output is None else output,
-                stderr=subprocess.STDOUT,
+                stderr=errors,
                 text=True,
                 start_new_session=True,
             )

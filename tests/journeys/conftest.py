@@ -15,7 +15,14 @@ from shared.bus.keys import Keys
 from shared.config import Config, TaskConfig
 from shared.events.inference import InferenceStarted
 from tests.fakes.asking import Asker, asking
-from tests.fakes.processes import Child, Processes, audit_logger
+from tests.fakes.processes import (
+    Child,
+    Processes,
+    audit_logger,
+    gateway,
+    manager,
+    real_worker,
+)
 from tests.fundamentals.tour import FAST
 from tests.journeys import checker
 from tests.journeys.moods import moody
@@ -57,6 +64,17 @@ class Stage:
         """See `moods`."""
         child = self.processes.start(moody, self.store.url, node=node, models=models)
         return await self._ready(child)
+
+    async def real_worker(self, node: str, **settings: Any) -> Child:
+        """With a real engine, and the model-manager that has it load what is asked for."""
+        start = self.processes.start
+        await self._ready(start(manager, self.store.url))
+        return await self._ready(start(real_worker, self.store.url, node=node, **settings))
+
+    async def gateway(self) -> str:
+        """Its address."""
+        child = await self._ready(self.processes.start(gateway, self.store.url))
+        return f"http://127.0.0.1:{child.port}"
 
     async def audit_logger(self, database_url: str) -> Child:
         start = self.processes.start

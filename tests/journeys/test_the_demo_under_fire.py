@@ -2,65 +2,23 @@
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import redis.asyncio
 
-from cli.supervisor.folder import DataFolder
 from tests.journeys import checker
+from tests.journeys.checkout import Checkout
 from tests.servers import free_port
 from tests.waiting import until
 
-ROOT = Path(__file__).parents[2]
 TIMES = 12
 KILLED = (
     *("router", "model-manager", "inference-worker", "vram-monitor", "audit-logger", "gateway"),
     *("postgres", "valkey"),
 )
-
-
-class Checkout:
-    """`./roundhouse` on a data folder of its own."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self._environment = {
-            **{key: value for key, value in os.environ.items() if key != "REDIS_URL"},
-            "ROUNDHOUSE_HOME": str(data),
-            "PYTHONPATH": str(ROOT),
-        }
-
-    def run(self, *arguments: str, timeout_s: float = 90) -> str:
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "cli", *arguments],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=timeout_s,
-        ).stdout
-
-    def begin(self, *arguments: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", *arguments],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def processes(self) -> dict[str, Any]:
-        state = DataFolder(self.data).state()
-        assert state is not None
-        return {process.name: process for process in state.processes}
 
 
 @pytest.fixture
@@ -83,14 +41,7 @@ async def test_whatever_is_killed_during_the_demo_every_request_ends_once(
             demos.append(checkout.begin("demo", "--times", str(TIMES), "--json"))
             await asyncio.sleep(1)
         assert demos[-1].poll() is None
-        before = checkout.processes()[name].pid
-        os.kill(before, signal.SIGKILL)
-
-        def is_back(name: str = name, before: int = before) -> bool:
-            process = checkout.processes()[name]
-            return process.state == "ready" and process.pid != before
-
-        await until(is_back, timeout_s=30)
+        await until(checkout.kill(name), timeout_s=30)
 
     answers = []
     for demo in demos:
@@ -101,9 +52,7 @@ async def test_whatever_is_killed_during_the_demo_every_request_ends_once(
     assert len(asked) == 9 * TIMES * len(demos)
     completed = [answer for answer in answers if answer["outcome"] == "completed"]
     assert len(completed) > 0.9 * len(asked)
-    state = DataFolder(checkout.data).state()
-    assert state is not None
-    client = redis.asyncio.Redis.from_url(state.redis_url, protocol=2)
+    client = redis.asyncio.Redis.from_url(checkout.state().redis_url, protocol=2)
     counted = await checker.finals(client)
     assert {each: counted[each] for each in asked if counted[each] != 1} == {}
     await client.aclose()

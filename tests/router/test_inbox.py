@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from services.router.inbox import MAX_BODY_BYTES, Incoming, Unreadable, measured, read
+from services.router.inbox import (
+    MAX_BODY_BYTES,
+    Incoming,
+    Unreadable,
+    measured,
+    principal_of,
+    read,
+)
 from shared.bus.envelope import Entry
 from shared.events.inference import MOST_TOKENS
 
@@ -22,6 +29,16 @@ def incoming(data: dict[str, Any] | None = None, **attributes: str) -> Incoming:
     found = read(entry(data, **attributes))
     assert isinstance(found, Incoming), found
     return found
+
+
+@pytest.mark.parametrize(
+    ("stream", "principal"),
+    [(STREAM, "local"), (f"{STREAM}:crm", "crm"), (f"{STREAM}:a:b", "a:b")],
+)
+def test_the_principal_is_who_may_write_the_stream(stream: str, principal: str) -> None:
+    said = entry(principal="boss")
+
+    assert principal_of(Entry(stream, said.id, said.fields), STREAM) == principal
 
 
 @pytest.mark.parametrize(
@@ -45,7 +62,7 @@ def test_the_size_of_a_body_is_what_it_is_and_not_what_its_producer_says(said: s
     found = incoming({"input": "hi" * 50}, **{**COMPLETE, "inputbytes": said})
 
     assert found.attributes.input_bytes == len(json.dumps({"input": "hi" * 50}))
-    assert found.fields()["inputbytes"] == str(found.attributes.input_bytes)
+    assert found.fields("crm")["inputbytes"] == str(found.attributes.input_bytes)
 
 
 def test_the_size_of_a_body_elsewhere_is_measured_there() -> None:

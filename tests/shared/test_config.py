@@ -116,6 +116,27 @@ def test_keys_that_yaml_would_read_as_something_else_stay_text() -> None:
             id="reserved name",
         ),
         pytest.param(
+            "producers: [crm, two words]",
+            [
+                "roundhouse.yaml:1:18: producers[1] is not a name; use up to 128 letters, digits "
+                "and . _ : / @ + -, starting with a letter or a digit"
+            ],
+            id="producer that is no name",
+        ),
+        pytest.param(
+            "producers: [local]",
+            [
+                "roundhouse.yaml:1:13: producers[0] is who writes the shared stream; "
+                "call that producer something else"
+            ],
+            id="producer named like the shared stream's",
+        ),
+        pytest.param(
+            "producers: crm",
+            ["roundhouse.yaml:1:12: producers must be a list; write it as [a, b]"],
+            id="one producer, not in a list",
+        ),
+        pytest.param(
             "models: {a: {engine: llama_cpp}}",
             ["roundhouse.yaml:1:13: models.a needs path: the GGUF file that llama_cpp loads"],
             id="no weights",

@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from shared.log import get_logger, silenced
+from shared.log import get_logger, silenced, told
 
 log = get_logger()
 
@@ -24,6 +25,12 @@ def test_what_is_silenced_logs_nothing_until_it_is_over() -> None:
         log.info("seen")
 
     assert [line["event"] for line in lines] == ["seen"]
+
+
+def test_an_error_is_told_in_its_own_words() -> None:
+    assert told(ResponseError("WRONGTYPE it is a string")) == (
+        "ResponseError: WRONGTYPE it is a string"
+    )
 
 
 def test_nothing_is_imported_before_the_first_line_and_rich_not_even_then() -> None:
