@@ -53,6 +53,8 @@ class Heard:
     at: int
     """Number of the read that brought it. What an earlier read brought came earlier."""
     at_s: float
+    since_s: float
+    """It was said after this moment: the read before did not bring it."""
     attributes: dict[str, str]
     data: dict[str, Any]
 
@@ -78,6 +80,8 @@ class Tape:
     _added: dict[str, int] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
     _reckoned_s: float = 0.0
+    _began_s: float = 0.0
+    """When the last read that succeeded began."""
 
     @property
     def open(self) -> int:
@@ -96,7 +100,9 @@ class Tape:
                 if monotonic() > self._reckoned_s + RECKON_S:
                     await self._hold(client)
                     await self._reckon(client)
-                self._take_in(await client.xread(self._places(), count=ALL_AT_ONCE, block=100))
+                began_s = monotonic()
+                reply = await client.xread(self._places(), count=ALL_AT_ONCE, block=100)
+                self._take_in(reply, began_s)
             except (redis.RedisError, OSError):
                 await client.connection_pool.disconnect()
                 await asyncio.sleep(0.02)
@@ -130,7 +136,7 @@ class Tape:
             for stream in streams:
                 pipeline.xinfo_stream(stream)
             reply, *infos = await pipeline.execute(raise_on_error=False)
-        self._take_in(reply)
+        self._take_in(reply, began_s)
         for stream, info in zip(streams, infos, strict=True):
             if isinstance(info, Exception):  # expired
                 continue
@@ -144,13 +150,14 @@ class Tape:
     def _places(self) -> dict[Any, Any]:
         return dict(self._positions)
 
-    def _take_in(self, reply: Any) -> None:
+    def _take_in(self, reply: Any, began_s: float) -> None:
         self.reads += 1
         for name, rows in reply or ():
             stream = name.decode()
             for entry_id, fields in rows:
                 self._take(stream, entry_id.decode(), fields)
             self._positions[stream] = rows[-1][0].decode()
+        self._began_s = began_s
 
     def _take(self, stream: str, entry_id: str, fields: Mapping[bytes, bytes]) -> None:
         attributes = {
@@ -161,7 +168,7 @@ class Tape:
         data = _reduced(stream, fields)
         if stream == INBOX:
             data["number"] = _number(attributes.get("traceparent", ""), fields.get(b"data", b""))
-        heard = Heard(entry_id, self.reads, monotonic(), attributes, data)
+        heard = Heard(entry_id, self.reads, monotonic(), self._began_s, attributes, data)
         self.heard[stream].append(heard)
         if stream == INBOX:
             self.accepted.setdefault(attributes.get("id") or entry_id, heard)
