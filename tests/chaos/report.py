@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.replies import LEAST_SHARE
 from tests.chaos.run import Result
 from tests.servers import valkey_binary
 
@@ -30,6 +31,7 @@ COLUMNS = (
     "doubled",
     "missing",
     "audit_rows",
+    "replies_whole",
     "verdict",
 )
 
@@ -51,6 +53,10 @@ of a leading router to its successor's first term (the lease of a router is {lea
 `drained_s` how long after the last fault everything had ended. Once in a run the store's clock
 leaps two hours; an id is remembered for one, so what is published again after that is a new
 request: `reborn`. `doubled` are all others with two final events, `missing` requests with none.
+`replies_whole` is the share of requests whose reply stream was heard to say all of one answer:
+without gap, with one end, and nothing after it. Of the others, too, all that was heard is judged;
+the rest their gateway had trimmed, or it had expired with the leap, before the checker could read
+it, or they were reborn. With less than {least_share:.0%} a run fails.
 
 The store's files lie in memory (/dev/shm, where there is one). Where a disk is slow to sync, the
 store puts its writes off by up to two seconds and answers meanwhile; what it was told then is lost
@@ -78,6 +84,7 @@ def row(result: Result) -> dict[str, Any]:
         "doubled": result.doubled,
         "missing": result.missing,
         "audit_rows": "" if result.audit_rows is None else result.audit_rows,
+        "replies_whole": str(result.replies),
         "verdict": "passed" if result.passed else "FAILED",
     }
 
@@ -99,7 +106,7 @@ def write(
     command = f"make chaos SEEDS={seeds} SEED={results[0].seed} REQUESTS={requests} REPORT=1"
     machine = _machine()
     lines = [
-        ABOUT.format(lease_s=lease_s),
+        ABOUT.format(lease_s=lease_s, least_share=LEAST_SHARE),
         f"`{command}` on {machine['date']}: {machine['cores']} cores, Python {machine['python']},"
         f" Valkey {machine['valkey']}, redis-py {machine['redis']}, commit {machine['commit']}.",
         "",

@@ -14,6 +14,7 @@ from tests.chaos.checker import Evidence, stories, told_twice, violations
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
 from tests.chaos.plan import TWO_HOURS_S, Kind, Plan
+from tests.chaos.replies import Share, share
 from tests.chaos.tape import CONTRACTS, FINALS, Tape
 
 MOST_OPEN = 150
@@ -49,6 +50,7 @@ class Result:
     reborn: int = 0
     """Published again after the clock had leapt over all the time that an id is remembered."""
     missing: int = 0
+    replies: Share = field(default_factory=Share)
     audit_rows: int | None = None
     takeovers_s: list[float] = field(default_factory=list)
     drained_s: float = 0.0
@@ -106,7 +108,7 @@ class Run:
                 fault = coming.pop(0)
                 await faults.calm(FAULTS_AT_A_TIME - 1)
                 if fault.kind is Kind.JUMP and fault.for_s == TWO_HOURS_S:
-                    self._tape.leaps_s.append(monotonic())
+                    self._tape.leap()
                 faults.strike(fault)
             await self._room()
             await load.submit(ask)
@@ -167,6 +169,9 @@ class Run:
         result.audit_rows = len(rows.requests)
         result.wrong += violations(evidence)
         told, twice = stories(self._tape), told_twice(self._tape)
+        result.replies = share(self._tape, told)
+        if not result.replies.is_enough:
+            result.wrong.append(f"only {result.replies} of the replies were heard whole")
         result.accepted = len(self._tape.accepted)
         result.finals = Counter(
             {each.split(".")[-2]: len(self._tape.heard[each]) for each in FINALS}

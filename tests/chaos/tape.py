@@ -39,6 +39,8 @@ ATTEMPTS = tuple(
 )
 GROUP = "chaos"
 RECKON_S = 0.5
+READS_OF_A_LEAP = 3
+"""What was said before a leap is heard by then: one read may be under way, and another begin."""
 
 CONTRACTS = (INBOX, *ATTEMPTS, *FINALS)
 ALL_AT_ONCE = 1_000_000
@@ -59,6 +61,16 @@ class Heard:
     data: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """After the one read, and before the other ended, replies were lost to the tape."""
+
+    stream: str
+    """The reply stream; "" for all."""
+    after: int
+    until: int
+
+
 @dataclass(slots=True)
 class Tape:
     """`run` it from before the first request on."""
@@ -74,11 +86,14 @@ class Tape:
     """Entries of each stream that were gone before they could be read."""
     leaps_s: list[float] = field(default_factory=list)
     """When the store's clock leapt so far that replies expired."""
+    gaps: list[Gap] = field(default_factory=list)
     reads: int = 0
     stopped: bool = False
     _positions: dict[str, str] = field(default_factory=dict)
     _added: dict[str, int] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
+    _reckoned: Counter[str] = field(default_factory=Counter)
+    """The read after which it was last known whether a stream had lost anything."""
     _reckoned_s: float = 0.0
     _began_s: float = 0.0
     """When the last read that succeeded began."""
@@ -107,6 +122,11 @@ class Tape:
                 await client.connection_pool.disconnect()
                 await asyncio.sleep(0.02)
 
+    def leap(self) -> None:
+        """The clock is about to leap: replies expire that nobody has read."""
+        self.leaps_s.append(monotonic())
+        self.gaps.append(Gap("", self.reads, self.reads + READS_OF_A_LEAP))
+
     async def reckoned(self) -> None:
         """Wait until it is known whether anything was missed up to now."""
         now_s = monotonic()
@@ -130,7 +150,7 @@ class Tape:
 
     async def _reckon(self, client: redis.asyncio.Redis) -> None:
         """Count what every stream was ever given, at one moment with a read of all of them."""
-        began_s, streams = monotonic(), [stream for stream in self._positions if self.heard[stream]]
+        began_s, streams = monotonic(), [*self._positions]
         async with client.pipeline(transaction=True) as pipeline:
             pipeline.xread(self._places(), count=ALL_AT_ONCE)
             for stream in streams:
@@ -140,11 +160,15 @@ class Tape:
         for stream, info in zip(streams, infos, strict=True):
             if isinstance(info, Exception):  # expired
                 continue
-            added = int(info["entries-added"])
-            if added < self._added.get(stream, 0):  # expired, and begun anew
-                self._earlier[stream] = len(self.heard[stream]) + self.missed[stream] - added
+            added, missed = int(info["entries-added"]), self.missed[stream]
+            begun_anew = added < self._added.get(stream, 0)  # after it expired
+            if begun_anew:
+                self._earlier[stream] = len(self.heard[stream]) + missed - added
             self._added[stream] = added
             self.missed[stream] = self._earlier[stream] + added - len(self.heard[stream])
+            if begun_anew or self.missed[stream] != missed:
+                self.gaps.append(Gap(stream, self._reckoned[stream], self.reads))
+            self._reckoned[stream] = self.reads
         self._reckoned_s = began_s
 
     def _places(self) -> dict[Any, Any]:
