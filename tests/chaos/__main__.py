@@ -37,10 +37,11 @@ def main() -> int:
     if options.mutant:
         return 0 if _is_found_out(_break(options.seed)) else 1
     results = [_run(seed, options.requests) for seed in seeds]
-    say("\n".join(["", *report.table([report.row(result) for result in results])]))
+    rows = [report.row(result) for result in results]
+    say("\n".join(["", *report.table(rows), "", *report.fault_table(results)]))
     if options.json:
-        rows = [report.row(result) | {"found": result.wrong} for result in results]
-        options.json.write_text(json.dumps(rows))
+        found = [row | {"found": each.wrong} for row, each in zip(rows, results, strict=True)]
+        options.json.write_text(json.dumps(found))
     if options.report:
         broken = _break(options.seed)
         report.write(DOCUMENTS, results, broken, TIMING.router_lease_s)

@@ -31,7 +31,7 @@ class Faults:
         )
         self._under_way: set[asyncio.Task[None]] = set()
         self.struck: Counter[str] = Counter()
-        """By kind and kind of target."""
+        """What was carried out, by sort."""
         self.left_out: Counter[str] = Counter()
         """What could not be done here, and why."""
         self.takeovers_s: list[float] = []
@@ -57,7 +57,7 @@ class Faults:
         if problem:
             self.left_out[f"{fault.kind} {fault.target}: {problem}"] += 1
         else:
-            self.struck[f"{fault.kind} {_sort(fault.target)}"] += 1
+            self.struck[fault.sort] += 1
 
     async def _hurt(self, fault: Fault) -> str:
         """Strike and heal; why not, where it cannot be done."""
@@ -217,10 +217,3 @@ def _llama_server(worker_pid: int) -> psutil.Process | None:
             if "--until-stdin-closes" in child.cmdline():
                 return child
     return None
-
-
-def _sort(target: str) -> str:
-    """The kind of a target: all nodes are one, and so are all engines."""
-    if target.startswith("n"):
-        return "worker"
-    return target.removeprefix("leading ").split("-")[0]

@@ -13,7 +13,7 @@ from tests.chaos.cell import KEYS, Cell
 from tests.chaos.checker import Evidence, stories, told_twice, violations
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
-from tests.chaos.plan import TWO_HOURS_S, Kind, Plan
+from tests.chaos.plan import TWO_HOURS_S, Kind, Plan, shortfall
 from tests.chaos.replies import Share, share
 from tests.chaos.tape import CONTRACTS, FINALS, Tape
 
@@ -41,7 +41,10 @@ class Result:
     seed: int
     requests: int
     took_s: float = 0.0
+    planned: Counter[str] = field(default_factory=Counter)
+    """Faults, by sort."""
     faults: Counter[str] = field(default_factory=Counter)
+    """Those that were carried out."""
     left_out: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     finals: Counter[str] = field(default_factory=Counter)
@@ -74,6 +77,7 @@ class Run:
 
     async def run(self) -> Result:
         result = Result(self._plan.seed, len(self._plan.asks))
+        result.planned = Counter(fault.sort for fault in self._plan.faults)
         async with self._cell:
             began_s = monotonic()
             load, faults = Load(self._cell, self._plan.seed), Faults(self._cell)
@@ -81,6 +85,7 @@ class Run:
             try:
                 await self._play(load, faults)
                 await faults.over()
+                result.wrong += shortfall(result.requests, faults.struck)
                 await self._drain(load, result)
                 await self._judge(load, result)
             except StuckError as stuck:
