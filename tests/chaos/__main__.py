@@ -65,17 +65,20 @@ def _options() -> argparse.Namespace:
 def _run(seed: int, requests: int) -> Result:
     planned = plan(seed, requests)
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-    say(f"seed {seed}: {requests} requests, {len(planned.faults)} faults")
-    result = asyncio.run(Run(planned, folder, say).run())
+    say(f"seed {seed}: {requests} requests, {len(planned.faults)} faults; {planned.replay}")
+    try:
+        result = asyncio.run(Run(planned, folder, say).run())
+    except BaseException as error:  # of the harness, or a signal
+        say(f"  seed {seed} broke off: {error!r}\n    logs: {folder}\n    replay: {planned.replay}")
+        raise
     for why, count in result.left_out.items():
         say(f"  left out {count} x {why}")
     if result.passed:
         shutil.rmtree(folder)
         say(f"  passed in {result.took_s:.0f} s")
     else:
-        found = [f"  {len(result.wrong)} findings:", *result.wrong[:SHOWN]]
-        replay = f"make chaos SEED={seed} REQUESTS={requests}"
-        say("\n    ".join([*found, f"logs and tape: {folder}", f"replay: {replay}"]))
+        found = [f"  seed {seed}: {len(result.wrong)} findings:", *result.wrong[:SHOWN]]
+        say("\n    ".join([*found, f"logs and tape: {folder}", f"replay: {planned.replay}"]))
     return result
 
 

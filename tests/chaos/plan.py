@@ -103,6 +103,11 @@ class Plan:
     asks: tuple[Ask, ...]
     faults: tuple[Fault, ...]
 
+    @property
+    def replay(self) -> str:
+        """The command that runs it again."""
+        return f"make chaos SEED={self.seed} REQUESTS={len(self.asks)}"
+
 
 STORE, TRAIL = "store", "postgres"
 ROUTERS = ("router-1", "router-2", "leading router", "leading router")
