@@ -101,6 +101,8 @@ class Faults:
     async def _hurt_store(self, fault: Fault) -> str:
         store = self._cell.store
         async with self._cell.store_turn:
+            if fault.kind is Kind.KILL:
+                await put_off_nothing(store)
             await _hurt_server(store, fault, lambda: asyncio.to_thread(store.start))
         return ""
 
@@ -174,6 +176,19 @@ class Faults:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self.broken.append(repr(error))
+
+
+async def put_off_nothing(store: Store) -> None:
+    """From now on, until it is started again, the store writes before it answers.
+
+    With `everysec` it holds writes back for as long as its last sync has not come to its turn, at
+    most two seconds, and answers meanwhile: killed then, it loses what it has acknowledged, which
+    would prove nothing about those who believed it. INFO cannot tell that it holds none back: it
+    may a moment later. Changing to `always` waits for the sync and writes what was held back.
+    """
+    client = redis.asyncio.Redis.from_url(store.url, protocol=2, socket_timeout=None)
+    async with client:
+        await client.config_set("appendfsync", "always")
 
 
 async def _freeze(pid: int, for_s: float) -> None:

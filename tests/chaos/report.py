@@ -61,9 +61,11 @@ too, all that was heard is judged; the rest their gateway had trimmed, or it had
 leap, before the checker could read it, or they were reborn. With less than {least_share:.0%} a run
 fails.
 
-The store's files lie in memory (/dev/shm, where there is one). Where a disk is slow to sync, the
-store puts its writes off by up to two seconds and answers meanwhile; what it was told then is lost
-with its process. That is what `appendfsync everysec` promises, and not what is tested here.
+The store's files lie in memory (/dev/shm, where there is one). Where its sync comes late, on a slow
+disk or on a machine without a free core, the store puts writes off by up to two seconds and answers
+meanwhile; what it was told then is lost with its process. That is what `appendfsync everysec`
+promises, and not what is tested here: before it is killed, while requests go on, the store is told
+to put off nothing any more (`always`).
 """
 
 MUTANT = """The same with one line of `finish.lua` taken out: that an executor's last word is heard
