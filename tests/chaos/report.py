@@ -55,11 +55,12 @@ fails, and a full one that lacks a kind. `retried` are requests with more than o
 (the lease of a router is {lease_s} s here), `drained_s` how long after the last fault everything
 had ended. Once in a run the store's clock leaps two hours; an id is remembered for one, so what is
 published again after that is a new request: `reborn`. `doubled` are all others with two final
-events, `missing` requests with none. `replies_whole` is the share of requests whose reply stream
-was heard to say all of one answer: without gap, with one end, and nothing after it. Of the others,
-too, all that was heard is judged; the rest their gateway had trimmed, or it had expired with the
-leap, before the checker could read it, or they were reborn. With less than {least_share:.0%} a run
-fails.
+events, `missing` requests with none.
+
+`replies_whole` is the share of requests whose reply stream was heard to say all of one answer:
+without gap, with one end, and nothing after it. Of the others, too, all that was heard is judged;
+the rest their gateway had trimmed, or it had expired with the leap, before the checker could read
+it, or they were reborn. With less than {least_share:.0%} a run fails.
 
 The store's files lie in memory (/dev/shm, where there is one). Where its sync comes late, on a slow
 disk or on a machine without a free core, the store puts writes off by up to two seconds and answers

@@ -14,9 +14,9 @@ def test_an_answer_that_was_heard_whole_counts_though_the_tape_has_a_gap() -> No
     assert _share(told) == Share(whole=1, all=1)
 
 
-def test_a_run_needs_nine_whole_answers_of_ten() -> None:
-    assert Share(whole=9, all=10).is_enough
-    assert not Share(whole=8, all=10).is_enough
+def test_a_run_needs_eight_whole_answers_of_ten() -> None:
+    assert Share(whole=8, all=10).is_enough
+    assert not Share(whole=7, all=10).is_enough
 
 
 def test_what_the_tape_has_lost_is_no_omission_and_the_request_is_not_counted_as_whole() -> None:
