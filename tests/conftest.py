@@ -13,6 +13,9 @@ from tests.servers import Store, redis7_binary, valkey_binary
 BINARIES = {"valkey-9": valkey_binary(), "redis-7.0": redis7_binary()}
 
 
+SUMMED_UP = "summed up"
+"""A property that a test records to have it said at the end, however it ended."""
+
 each_store = pytest.mark.parametrize("own_store", BINARIES, indirect=True)
 
 
@@ -68,3 +71,15 @@ def jumping_store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 @pytest.fixture
 def keys() -> Keys:
     return Keys()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [each for reports in terminalreporter.stats.values() for each in reports]
+    said = {
+        (report.nodeid.partition("[")[0], value)
+        for report in reports
+        for name, value in getattr(report, "user_properties", ())
+        if name == SUMMED_UP
+    }
+    for test, value in sorted(said):
+        terminalreporter.write_line(f"{test}: {value}")

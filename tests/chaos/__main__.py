@@ -37,10 +37,11 @@ def main() -> int:
     if options.mutant:
         return 0 if _is_found_out(_break(options.seed)) else 1
     results = [_run(seed, options.requests) for seed in seeds]
-    say("\n".join(["", *report.table([report.row(result) for result in results])]))
+    rows = [report.row(result) for result in results]
+    say("\n".join(["", *report.table(rows), "", *report.fault_table(results)]))
     if options.json:
-        rows = [report.row(result) | {"found": result.wrong} for result in results]
-        options.json.write_text(json.dumps(rows))
+        found = [row | {"found": each.wrong} for row, each in zip(rows, results, strict=True)]
+        options.json.write_text(json.dumps(found))
     if options.report:
         broken = _break(options.seed)
         report.write(DOCUMENTS, results, broken, TIMING.router_lease_s)
@@ -64,17 +65,20 @@ def _options() -> argparse.Namespace:
 def _run(seed: int, requests: int) -> Result:
     planned = plan(seed, requests)
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-    say(f"seed {seed}: {requests} requests, {len(planned.faults)} faults")
-    result = asyncio.run(Run(planned, folder, say).run())
+    say(f"seed {seed}: {requests} requests, {len(planned.faults)} faults; {planned.replay}")
+    try:
+        result = asyncio.run(Run(planned, folder, say).run())
+    except BaseException as error:  # of the harness, or a signal
+        say(f"  seed {seed} broke off: {error!r}\n    logs: {folder}\n    replay: {planned.replay}")
+        raise
     for why, count in result.left_out.items():
         say(f"  left out {count} x {why}")
     if result.passed:
         shutil.rmtree(folder)
         say(f"  passed in {result.took_s:.0f} s")
     else:
-        found = [f"  {len(result.wrong)} findings:", *result.wrong[:SHOWN]]
-        replay = f"make chaos SEED={seed} REQUESTS={requests}"
-        say("\n    ".join([*found, f"logs and tape: {folder}", f"replay: {replay}"]))
+        found = [f"  seed {seed}: {len(result.wrong)} findings:", *result.wrong[:SHOWN]]
+        say("\n    ".join([*found, f"logs and tape: {folder}", f"replay: {planned.replay}"]))
     return result
 
 

@@ -18,6 +18,7 @@ from shared.config import Config, EngineConfig, ModelConfig, NodeConfig, TaskCon
 from shared.config.models import AttemptLimits
 from shared.service import Service
 from tests.chaos import engine
+from tests.chaos.engine import Execution
 from tests.chaos.plan import AUDITOR, NODES, PROXIED, REAL, REAL_NODES
 from tests.databases import Postgres
 from tests.fakes.clock import Clock
@@ -125,14 +126,13 @@ class Cell:
         patience = Retry(ConstantBackoff(0.05), 600)
         return redis.asyncio.Redis.from_url(self.store.url, protocol=2, retry=patience)
 
-    def trace(self) -> list[tuple[int, str]]:
-        """What the scripted engines executed: the number of the request, and which execution."""
-        lines = [
-            line.split()
-            for path in sorted(self.folder.glob("engine-*.trace"))
-            for line in path.read_text().splitlines()
+    def trace(self) -> list[Execution]:
+        """What the scripted engines executed."""
+        return [
+            each
+            for node in NODES
+            for each in engine.executions(node, self._trace_of(node).read_text())
         ]
-        return [(int(number), execution) for number, execution in lines]
 
     async def _begin(self) -> None:
         await asyncio.to_thread(self.store.start)
@@ -165,7 +165,7 @@ class Cell:
 
     def _cast(self) -> None:
         for node in NODES:
-            trace, port = self.folder / f"engine-{node}.trace", self._engine_ports[node]
+            trace, port = self._trace_of(node), self._engine_ports[node]
             self._serve(f"engine-{node}", trace=trace, port=port)
         for number in (1, 2):
             self._service(f"router-{number}", router)
@@ -174,6 +174,9 @@ class Cell:
         self._service(AUDITOR, audit_logger, database_url=self.postgres.url)
         for node in NODES:
             self._service(node, real_worker, node=node, data=self.folder / node)
+
+    def _trace_of(self, node: str) -> Path:
+        return self.folder / f"engine-{node}.trace"
 
     def _service(self, name: str, create: Callable[..., Service], **settings: Any) -> None:
         url = self.url(name)

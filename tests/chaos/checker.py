@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 from shared.events.inference import (
     InferenceAttemptFailed,
-    InferenceCompleted,
     InferenceRouted,
     InferenceStarted,
 )
-from tests.chaos import replies, trail
+from tests.chaos import executions, replies, trail
 from tests.chaos.cell import ATTEMPTS, KEYS
-from tests.chaos.engine import beginning_of_an_answer, execution, whole_answer
+from tests.chaos.engine import Execution, beginning_of_an_answer
 from tests.chaos.load import Answer
 from tests.chaos.plan import REAL, Way
 from tests.chaos.tape import FINALS, INBOX, Heard, Tape
@@ -23,9 +22,6 @@ from tests.journeys.checker import Entry, Story, judge
 
 UNREAD_S = 15.0
 """For how long an entry may lie in the inbox before a router takes it in, while faults strike."""
-
-SCRIPTED = "openai"
-"""What calls itself the engine of an answer of a scripted one."""
 
 UNSCRIPTED = (REAL, "task/rules")
 
@@ -37,8 +33,8 @@ class Evidence:
     tape: Tape
     promised: set[str] = field(default_factory=set)
     answers: list[Answer] = field(default_factory=list)
-    trace: list[tuple[int, str]] = field(default_factory=list)
-    """Of each execution in a scripted engine: the request's number, and its name."""
+    trace: list[Execution] = field(default_factory=list)
+    """What the scripted engines did."""
     trail: Trail = field(default_factory=Trail)
 
 
@@ -59,7 +55,7 @@ def violations(evidence: Evidence) -> list[str]:
         ),
         *replies.violations(tape, told, twice),
         *trail.violations(evidence.trail, told, twice),
-        *_executions(evidence, told),
+        *executions.violations(tape, told, twice, evidence.trace),
         *_clients(evidence, told, twice),
     ]
 
@@ -99,7 +95,8 @@ def told_twice(tape: Tape) -> set[str]:
 
 
 def _entry(heard: Heard) -> Entry:
-    return {**heard.attributes, "data": heard.data, "at": heard.at, "at_s": heard.at_s}
+    when = {"at": heard.at, "at_s": heard.at_s, "since_s": heard.since_s}
+    return {**heard.attributes, "data": heard.data, **when}
 
 
 def _ends(tape: Tape, told: dict[str, Story], twice: set[str]) -> Iterator[str]:
@@ -132,33 +129,6 @@ def _bounded(story: Story) -> Iterator[str]:
     charged = sum(entry["data"].get("charge", 1) for entry in story.failed)
     if charged > ATTEMPTS.limit:
         yield f"{charged} attempts were charged to it, of {ATTEMPTS.limit} allowed"
-
-
-def _executions(evidence: Evidence, told: dict[str, Story]) -> Iterator[str]:
-    """No engine worked on an attempt that was not started, nor twice on one that was."""
-    numbers = {each: heard.data["number"] for each, heard in evidence.tape.accepted.items()}
-    started: Counter[int] = Counter()
-    for request_id, story in told.items():
-        scripted = [entry for entry in story.started if entry["data"]["model"] != REAL]
-        started[numbers.get(request_id)] += len(scripted)
-    executed = Counter(number for number, _ in evidence.trace)
-    for number, times in executed.items():
-        if times > started[number]:
-            yield f"request number {number}: executed {times} times in {started[number]} attempts"
-    known, used = set(evidence.trace), Counter[str]()
-    for request_id, story in told.items():
-        for entry in _scripted_answers(story):
-            name = execution(entry["data"]["content"])
-            used[name] += 1
-            if not whole_answer(entry["data"]["content"]):
-                yield f"{request_id}: its answer is not whole: {entry['data']['content']!r}"
-            elif (numbers.get(request_id), name) not in known or used[name] > 1:
-                yield f"{request_id}: answered by execution {name}, which was another's"
-
-
-def _scripted_answers(story: Story) -> list[Entry]:
-    completed = [entry for entry in story.finals if entry["type"] == InferenceCompleted.type]
-    return [entry for entry in completed if entry["data"]["engine"] == SCRIPTED]
 
 
 def _clients(evidence: Evidence, told: dict[str, Story], twice: set[str]) -> Iterator[str]:

@@ -7,8 +7,10 @@ and its place in it, so that words of two executions cannot pass for one answer.
 import asyncio
 import os
 import re
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +25,27 @@ STEADY_S = 0.5
 """For how long `steady` works on any request."""
 HALFWAY = 2
 """Words before an engine breaks off or stalls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What an engine did once: `number` is the request's, `name` its own."""
+
+    number: int
+    name: str
+    node: str
+    model: str
+    at_s: float
+    """When it began; all processes of a machine have one monotonic clock."""
+
+
+def executions(node: str, trace: str) -> list[Execution]:
+    """What the engine of a node has traced."""
+    lines = [line.split() for line in trace.splitlines()]
+    return [
+        Execution(int(number), name, node, model, float(at_s))
+        for number, name, model, at_s in lines
+    ]
 
 
 def prompt(number: int, padding: int = 0) -> str:
@@ -43,6 +66,11 @@ def execution(text: str) -> str:
     """Which execution an answer is of; "" where it is of none."""
     found = WORD.match(text)
     return found["execution"] if found else ""
+
+
+def voices(text: str) -> set[str]:
+    """All executions whose words are in it."""
+    return {found["execution"] for found in WORD.finditer(text)}
 
 
 def _words(text: str) -> list[str]:
@@ -82,7 +110,7 @@ class Engine:
         found = NUMBER.search(text)
         number = int(found[1]) if found else -1
         name = f"{os.getpid()}.{next(self._executions)}"
-        os.write(self._trace, f"{number} {name}\n".encode())
+        os.write(self._trace, f"{number} {name} {model} {monotonic()}\n".encode())
         if model == "hang":
             await for_ever()
         if model == "fail" or (model == "doubtful" and number % 2):

@@ -31,7 +31,7 @@ class Faults:
         )
         self._under_way: set[asyncio.Task[None]] = set()
         self.struck: Counter[str] = Counter()
-        """By kind and kind of target."""
+        """What was carried out, by sort."""
         self.left_out: Counter[str] = Counter()
         """What could not be done here, and why."""
         self.takeovers_s: list[float] = []
@@ -57,7 +57,7 @@ class Faults:
         if problem:
             self.left_out[f"{fault.kind} {fault.target}: {problem}"] += 1
         else:
-            self.struck[f"{fault.kind} {_sort(fault.target)}"] += 1
+            self.struck[fault.sort] += 1
 
     async def _hurt(self, fault: Fault) -> str:
         """Strike and heal; why not, where it cannot be done."""
@@ -101,6 +101,8 @@ class Faults:
     async def _hurt_store(self, fault: Fault) -> str:
         store = self._cell.store
         async with self._cell.store_turn:
+            if fault.kind is Kind.KILL:
+                await put_off_nothing(store)
             await _hurt_server(store, fault, lambda: asyncio.to_thread(store.start))
         return ""
 
@@ -176,6 +178,19 @@ class Faults:
             self.broken.append(repr(error))
 
 
+async def put_off_nothing(store: Store) -> None:
+    """From now on, until it is started again, the store writes before it answers.
+
+    With `everysec` it holds writes back for as long as its last sync has not come to its turn, at
+    most two seconds, and answers meanwhile: killed then, it loses what it has acknowledged, which
+    would prove nothing about those who believed it. INFO cannot tell that it holds none back: it
+    may a moment later. Changing to `always` waits for the sync and writes what was held back.
+    """
+    client = redis.asyncio.Redis.from_url(store.url, protocol=2, socket_timeout=None)
+    async with client:
+        await client.config_set("appendfsync", "always")
+
+
 async def _freeze(pid: int, for_s: float) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
@@ -217,10 +232,3 @@ def _llama_server(worker_pid: int) -> psutil.Process | None:
             if "--until-stdin-closes" in child.cmdline():
                 return child
     return None
-
-
-def _sort(target: str) -> str:
-    """The kind of a target: all nodes are one, and so are all engines."""
-    if target.startswith("n"):
-        return "worker"
-    return target.removeprefix("leading ").split("-")[0]

@@ -199,6 +199,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    sys.stdout.write(f"make overload MINUTES={options.minutes:g} ARGS=--seed={options.seed}\n")
     folder = Path(tempfile.mkdtemp(prefix="overload-"))
     outcome = asyncio.run(overload(folder, options.minutes, options.seed))
     for name, value in vars(outcome).items():

@@ -5,6 +5,7 @@ slow machine replays the same schedule as a fast one.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,6 +87,11 @@ class Fault:
     share: float = 0.0
     """CUT: of the replies that are lost."""
 
+    @property
+    def sort(self) -> str:
+        """Kind and kind of target: all nodes are one, and so are all engines."""
+        return f"{self.kind} {_sort(self.target)}"
+
     def __str__(self) -> str:
         share = f" {self.share:.0%}" if self.share else ""
         return f"{self.at:>6} {self.kind:<7}{self.target:<18}{self.for_s:>9.2f} s{share}"
@@ -96,6 +102,11 @@ class Plan:
     seed: int
     asks: tuple[Ask, ...]
     faults: tuple[Fault, ...]
+
+    @property
+    def replay(self) -> str:
+        """The command that runs it again."""
+        return f"make chaos SEED={self.seed} REQUESTS={len(self.asks)}"
 
 
 STORE, TRAIL = "store", "postgres"
@@ -133,8 +144,30 @@ SHARES: tuple[tuple[Kind, tuple[str, ...], int, tuple[float, float]], ...] = (
 )
 """Kind, targets, how many of 237 faults, and for how long in seconds."""
 
+FULL_RUN = 10_000
+LEAST_FAULTS = 200
+"""That must have been carried out in a full run; in others the same share."""
+
 REQUESTS_A_FAULT = 10_000 / 237
 TWO_HOURS_S = 7200.0
+
+
+def shortfall(requests: int, struck: Counter[str]) -> Iterator[str]:
+    """What a run lacks of the faults, counted by sort, that make it worth its name."""
+    least = requests * LEAST_FAULTS // FULL_RUN
+    if struck.total() < least:
+        yield f"{struck.total()} faults were carried out, of at least {least}"
+    if requests >= FULL_RUN:
+        for kind, targets, _, _ in SHARES:
+            sorts = {f"{kind} {_sort(target)}" for target in targets}
+            if not sorts & struck.keys():
+                yield f"never carried out: {', '.join(sorted(sorts))}"
+
+
+def _sort(target: str) -> str:
+    if target in NODES:
+        return "worker"
+    return target.removeprefix("leading ").split("-")[0]
 
 
 def plan(seed: int, requests: int) -> Plan:

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.plan import LEAST_FAULTS
+from tests.chaos.replies import LEAST_SHARE
 from tests.chaos.run import Result
 from tests.servers import valkey_binary
 
@@ -30,6 +32,7 @@ COLUMNS = (
     "doubled",
     "missing",
     "audit_rows",
+    "replies_whole",
     "verdict",
 )
 
@@ -46,15 +49,24 @@ and the store's clock is set. Then a checker reads the streams and Postgres:
 - reply streams, and what HTTP clients were told, are one execution's answer, whole and in order;
 - what anybody was told is taken is there, whatever was killed since.
 
-`retried` are requests with more than one attempt, `takeover_s` is the longest time from the death
-of a leading router to its successor's first term (the lease of a router is {lease_s} s here),
-`drained_s` how long after the last fault everything had ended. Once in a run the store's clock
-leaps two hours; an id is remembered for one, so what is published again after that is a new
-request: `reborn`. `doubled` are all others with two final events, `missing` requests with none.
+`faults` are those that were carried out: with fewer than {least_faults} of 10 000 requests a run
+fails, and a full one that lacks a kind. `retried` are requests with more than one attempt,
+`takeover_s` is the longest time from the death of a leading router to its successor's first term
+(the lease of a router is {lease_s} s here), `drained_s` how long after the last fault everything
+had ended. Once in a run the store's clock leaps two hours; an id is remembered for one, so what is
+published again after that is a new request: `reborn`. `doubled` are all others with two final
+events, `missing` requests with none.
 
-The store's files lie in memory (/dev/shm, where there is one). Where a disk is slow to sync, the
-store puts its writes off by up to two seconds and answers meanwhile; what it was told then is lost
-with its process. That is what `appendfsync everysec` promises, and not what is tested here.
+`replies_whole` is the share of requests whose reply stream was heard to say all of one answer:
+without gap, with one end, and nothing after it. Of the others, too, all that was heard is judged;
+the rest their gateway had trimmed, or it had expired with the leap, before the checker could read
+it, or they were reborn. With less than {least_share:.0%} a run fails.
+
+The store's files lie in memory (/dev/shm, where there is one). Where its sync comes late, on a slow
+disk or on a machine without a free core, the store puts writes off by up to two seconds and answers
+meanwhile; what it was told then is lost with its process. That is what `appendfsync everysec`
+promises, and not what is tested here: before it is killed, while requests go on, the store is told
+to put off nothing any more (`always`).
 """
 
 MUTANT = """The same with one line of `finish.lua` taken out: that an executor's last word is heard
@@ -78,6 +90,7 @@ def row(result: Result) -> dict[str, Any]:
         "doubled": result.doubled,
         "missing": result.missing,
         "audit_rows": "" if result.audit_rows is None else result.audit_rows,
+        "replies_whole": str(result.replies),
         "verdict": "passed" if result.passed else "FAILED",
     }
 
@@ -93,21 +106,18 @@ def write(
     folder: Path, results: Sequence[Result], broken: Mapping[str, Any], lease_s: float
 ) -> None:
     """`chaos.md` and `chaos.json` of these runs, and of one with the fence taken out."""
-    faults = sum((result.faults for result in results), Counter[str]())
     rows = [row(result) for result in results]
     seeds, requests = len(results), results[0].requests
     command = f"make chaos SEEDS={seeds} SEED={results[0].seed} REQUESTS={requests} REPORT=1"
     machine = _machine()
     lines = [
-        ABOUT.format(lease_s=lease_s),
+        ABOUT.format(lease_s=lease_s, least_faults=LEAST_FAULTS, least_share=LEAST_SHARE),
         f"`{command}` on {machine['date']}: {machine['cores']} cores, Python {machine['python']},"
         f" Valkey {machine['valkey']}, redis-py {machine['redis']}, commit {machine['commit']}.",
         "",
         *table(rows),
         "",
-        f"## {faults.total()} faults",
-        "",
-        *_fault_table(faults),
+        *fault_table(results),
         "",
         "## Broken on purpose",
         "",
@@ -127,10 +137,15 @@ def write(
     (folder / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _fault_table(faults: Counter[str]) -> list[str]:
-    lines = [("fault", "how often"), ("---", "---")]
-    lines += [(kind, str(count)) for kind, count in sorted(faults.items())]
-    return [_line(line, [max(len(name) for name, _ in lines), 9]) for line in lines]
+def fault_table(results: Sequence[Result]) -> list[str]:
+    """Lines of Markdown: what was carried out in all these runs, and what was planned."""
+    struck = sum((result.faults for result in results), Counter[str]())
+    planned = sum((result.planned for result in results), Counter[str]())
+    lines = [("fault", "carried out", "planned"), ("---", "---", "---")]
+    lines += [(sort, str(struck[sort]), str(count)) for sort, count in sorted(planned.items())]
+    widths = [max(len(line[0]) for line in lines), 11, 7]
+    head = f"## {struck.total()} faults carried out, of {planned.total()} planned"
+    return [head, "", *(_line(line, widths) for line in lines)]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

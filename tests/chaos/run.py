@@ -13,7 +13,8 @@ from tests.chaos.cell import KEYS, Cell
 from tests.chaos.checker import Evidence, stories, told_twice, violations
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
-from tests.chaos.plan import TWO_HOURS_S, Kind, Plan
+from tests.chaos.plan import TWO_HOURS_S, Kind, Plan, shortfall
+from tests.chaos.replies import Share, share
 from tests.chaos.tape import CONTRACTS, FINALS, Tape
 
 MOST_OPEN = 150
@@ -40,7 +41,10 @@ class Result:
     seed: int
     requests: int
     took_s: float = 0.0
+    planned: Counter[str] = field(default_factory=Counter)
+    """Faults, by sort."""
     faults: Counter[str] = field(default_factory=Counter)
+    """Those that were carried out."""
     left_out: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     finals: Counter[str] = field(default_factory=Counter)
@@ -49,6 +53,7 @@ class Result:
     reborn: int = 0
     """Published again after the clock had leapt over all the time that an id is remembered."""
     missing: int = 0
+    replies: Share = field(default_factory=Share)
     audit_rows: int | None = None
     takeovers_s: list[float] = field(default_factory=list)
     drained_s: float = 0.0
@@ -72,6 +77,7 @@ class Run:
 
     async def run(self) -> Result:
         result = Result(self._plan.seed, len(self._plan.asks))
+        result.planned = Counter(fault.sort for fault in self._plan.faults)
         async with self._cell:
             began_s = monotonic()
             load, faults = Load(self._cell, self._plan.seed), Faults(self._cell)
@@ -79,6 +85,7 @@ class Run:
             try:
                 await self._play(load, faults)
                 await faults.over()
+                result.wrong += shortfall(result.requests, faults.struck)
                 await self._drain(load, result)
                 await self._judge(load, result)
             except StuckError as stuck:
@@ -106,7 +113,7 @@ class Run:
                 fault = coming.pop(0)
                 await faults.calm(FAULTS_AT_A_TIME - 1)
                 if fault.kind is Kind.JUMP and fault.for_s == TWO_HOURS_S:
-                    self._tape.leaps_s.append(monotonic())
+                    self._tape.leap()
                 faults.strike(fault)
             await self._room()
             await load.submit(ask)
@@ -167,6 +174,9 @@ class Run:
         result.audit_rows = len(rows.requests)
         result.wrong += violations(evidence)
         told, twice = stories(self._tape), told_twice(self._tape)
+        result.replies = share(self._tape, told)
+        if not result.replies.is_enough:
+            result.wrong.append(f"only {result.replies} of the replies were heard whole")
         result.accepted = len(self._tape.accepted)
         result.finals = Counter(
             {each.split(".")[-2]: len(self._tape.heard[each]) for each in FINALS}

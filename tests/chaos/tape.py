@@ -39,6 +39,8 @@ ATTEMPTS = tuple(
 )
 GROUP = "chaos"
 RECKON_S = 0.5
+READS_OF_A_LEAP = 3
+"""What was said before a leap is heard by then: one read may be under way, and another begin."""
 
 CONTRACTS = (INBOX, *ATTEMPTS, *FINALS)
 ALL_AT_ONCE = 1_000_000
@@ -53,8 +55,20 @@ class Heard:
     at: int
     """Number of the read that brought it. What an earlier read brought came earlier."""
     at_s: float
+    since_s: float
+    """It was said after this moment: the read before did not bring it."""
     attributes: dict[str, str]
     data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """After the one read, and before the other ended, replies were lost to the tape."""
+
+    stream: str
+    """The reply stream; "" for all."""
+    after: int
+    until: int
 
 
 @dataclass(slots=True)
@@ -72,12 +86,17 @@ class Tape:
     """Entries of each stream that were gone before they could be read."""
     leaps_s: list[float] = field(default_factory=list)
     """When the store's clock leapt so far that replies expired."""
+    gaps: list[Gap] = field(default_factory=list)
     reads: int = 0
     stopped: bool = False
     _positions: dict[str, str] = field(default_factory=dict)
     _added: dict[str, int] = field(default_factory=dict)
     _earlier: Counter[str] = field(default_factory=Counter)
+    _reckoned: Counter[str] = field(default_factory=Counter)
+    """The read after which it was last known whether a stream had lost anything."""
     _reckoned_s: float = 0.0
+    _began_s: float = 0.0
+    """When the last read that succeeded began."""
 
     @property
     def open(self) -> int:
@@ -96,10 +115,17 @@ class Tape:
                 if monotonic() > self._reckoned_s + RECKON_S:
                     await self._hold(client)
                     await self._reckon(client)
-                self._take_in(await client.xread(self._places(), count=ALL_AT_ONCE, block=100))
+                began_s = monotonic()
+                reply = await client.xread(self._places(), count=ALL_AT_ONCE, block=100)
+                self._take_in(reply, began_s)
             except (redis.RedisError, OSError):
                 await client.connection_pool.disconnect()
                 await asyncio.sleep(0.02)
+
+    def leap(self) -> None:
+        """The clock is about to leap: replies expire that nobody has read."""
+        self.leaps_s.append(monotonic())
+        self.gaps.append(Gap("", self.reads, self.reads + READS_OF_A_LEAP))
 
     async def reckoned(self) -> None:
         """Wait until it is known whether anything was missed up to now."""
@@ -124,33 +150,38 @@ class Tape:
 
     async def _reckon(self, client: redis.asyncio.Redis) -> None:
         """Count what every stream was ever given, at one moment with a read of all of them."""
-        began_s, streams = monotonic(), [stream for stream in self._positions if self.heard[stream]]
+        began_s, streams = monotonic(), [*self._positions]
         async with client.pipeline(transaction=True) as pipeline:
             pipeline.xread(self._places(), count=ALL_AT_ONCE)
             for stream in streams:
                 pipeline.xinfo_stream(stream)
             reply, *infos = await pipeline.execute(raise_on_error=False)
-        self._take_in(reply)
+        self._take_in(reply, began_s)
         for stream, info in zip(streams, infos, strict=True):
             if isinstance(info, Exception):  # expired
                 continue
-            added = int(info["entries-added"])
-            if added < self._added.get(stream, 0):  # expired, and begun anew
-                self._earlier[stream] = len(self.heard[stream]) + self.missed[stream] - added
+            added, missed = int(info["entries-added"]), self.missed[stream]
+            begun_anew = added < self._added.get(stream, 0)  # after it expired
+            if begun_anew:
+                self._earlier[stream] = len(self.heard[stream]) + missed - added
             self._added[stream] = added
             self.missed[stream] = self._earlier[stream] + added - len(self.heard[stream])
+            if begun_anew or self.missed[stream] != missed:
+                self.gaps.append(Gap(stream, self._reckoned[stream], self.reads))
+            self._reckoned[stream] = self.reads
         self._reckoned_s = began_s
 
     def _places(self) -> dict[Any, Any]:
         return dict(self._positions)
 
-    def _take_in(self, reply: Any) -> None:
+    def _take_in(self, reply: Any, began_s: float) -> None:
         self.reads += 1
         for name, rows in reply or ():
             stream = name.decode()
             for entry_id, fields in rows:
                 self._take(stream, entry_id.decode(), fields)
             self._positions[stream] = rows[-1][0].decode()
+        self._began_s = began_s
 
     def _take(self, stream: str, entry_id: str, fields: Mapping[bytes, bytes]) -> None:
         attributes = {
@@ -161,7 +192,7 @@ class Tape:
         data = _reduced(stream, fields)
         if stream == INBOX:
             data["number"] = _number(attributes.get("traceparent", ""), fields.get(b"data", b""))
-        heard = Heard(entry_id, self.reads, monotonic(), attributes, data)
+        heard = Heard(entry_id, self.reads, monotonic(), self._began_s, attributes, data)
         self.heard[stream].append(heard)
         if stream == INBOX:
             self.accepted.setdefault(attributes.get("id") or entry_id, heard)

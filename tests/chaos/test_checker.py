@@ -1,84 +1,15 @@
 """The checker can fail: each lie that a tape could tell is found."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from shared.bus.ids import final_id
 from tests.chaos.cell import KEYS
-from tests.chaos.checker import Evidence, violations
-from tests.chaos.load import Answer
-from tests.chaos.plan import Way, plan
-from tests.chaos.tape import INBOX, Heard, Tape
-from tests.chaos.trail import Trail
-
-ASKED = "r1"
-WORDS = "77.1:1/3 77.1:2/3 77.1:3/3"
-HALF = "77.1:1/3 77.1:2/3"
-
-
-class Telling:
-    """A tape that tells the story of one request, which a test may twist."""
-
-    def __init__(self) -> None:
-        self.tape = Tape("")
-        self.evidence = Evidence(self.tape, promised={ASKED}, trace=[(1, "77.1")])
-        self.say(INBOX, id=ASKED, replyto="reader", replymode="chunks", data={"number": 1})
-        self.attempt("routed", 1)
-        self.attempt("started", 1)
-        self.reply("0", HALF)
-        self.reply("1", " 77.1:3/3")
-        self.complete()
-        self.say(KEYS.reply("reader"), request=ASKED, final="completed", data={"content": WORDS})
-        self.keep("requests", event_id=final_id(ASKED), outcome="completed", attempts=1)
-        self.keep("attempts", attempt=1, outcome="completed")
-
-    def say(self, stream: str, data: dict[str, Any], **attributes: str) -> None:
-        self.tape.reads += 1
-        number = self.tape.reads
-        if stream == INBOX:
-            data = {"digest": "d", **data}
-        heard = Heard(f"{number}-0", number, float(number), attributes, data)
-        self.tape.heard[stream].append(heard)
-        if stream == INBOX:
-            self.tape.accepted.setdefault(attributes["id"], heard)
-
-    def attempt(self, what: str, number: int, **data: Any) -> None:
-        data = {"attempt": number, "node": "n1", "model": "echo", **data}
-        event_type = f"inference.{what}.v1"
-        self.say(KEYS.stream_of(event_type), data, subject=ASKED, type=event_type)
-
-    def complete(self, attempt: int = 1, content: str = WORDS) -> None:
-        data = {"attempt": attempt, "node": "n1", "engine": "openai", "content": content}
-        self.end("completed", data)
-
-    def end(self, outcome: str, data: dict[str, Any] | None = None, end_id: str = "") -> None:
-        event_type = f"inference.{outcome}.v1"
-        end_id = end_id or final_id(ASKED)
-        stream = KEYS.stream_of(event_type)
-        self.say(stream, data or {}, subject=ASKED, id=end_id, type=event_type)
-
-    def reply(self, seq: str, content: str, attempt: str = "1") -> None:
-        stream = KEYS.reply("reader")
-        self.say(stream, {"content": content}, request=ASKED, seq=seq, attempt=attempt)
-
-    def forget(self, event_type: str) -> None:
-        self.tape.heard.pop(KEYS.stream_of(event_type), None)
-
-    def keep(self, table: str, **row: Any) -> None:
-        """Write a row of the trail."""
-        rows = {"requests": self.evidence.trail.requests, "attempts": self.evidence.trail.attempts}
-        rows[table] = (*rows[table], {"request_id": ASKED, **row})
-        self.evidence.trail = Trail(**rows)
-
-    def lose(self, table: str) -> None:
-        self.evidence.trail = replace(self.evidence.trail, **{table: ()})
-
-    def hear(self, text: str, *, whole: bool) -> None:
-        ask = next(ask for ask in plan(1, 50).asks if ask.way is Way.PLAIN)
-        self.evidence.answers.append(Answer(ask, ASKED, 200, text, whole))
+from tests.chaos.checker import violations
+from tests.chaos.engine import Execution
+from tests.chaos.tape import FINALS, INBOX
+from tests.chaos.telling import ASKED, HALF, SECOND, WORDS, Telling
 
 
 def test_an_honest_story_is_believed() -> None:
@@ -100,6 +31,73 @@ def test_who_asks_for_other_things_under_a_known_id_hears_of_that_and_of_no_othe
     told.keep("requests", **row, attempts=0)
 
     assert violations(told.evidence) == []
+
+
+def told_with_a_retry(node: str = "n2") -> Telling:
+    """The first attempt breaks off on n1, the second answers on `node`."""
+    told = Telling()
+    for stream in (*FINALS, KEYS.reply("reader")):
+        told.tape.heard.pop(stream, None)
+    told.lose("attempts")
+    told.attempt("attempt_failed", 1)
+    told.keep("attempts", attempt=1, outcome="crashed")
+    told.attempt("routed", 2, node=node)
+    told.attempt("started", 2, node=node)
+    told.execute("88.1", node)
+    told.reply("0", SECOND, "2")
+    told.complete(2, SECOND, node)
+    told.say(KEYS.reply("reader"), request=ASKED, final="completed", data={"content": SECOND})
+    told.keep("attempts", attempt=2, outcome="completed")
+    return told
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_a_retry_is_no_attempt_that_is_executed_twice(node: str) -> None:
+    assert violations(told_with_a_retry(node).evidence) == []
+
+
+TWICE: dict[str, tuple[Callable[[Telling], object], str]] = {
+    "started again": (
+        lambda told: told.attempt("started", 1),
+        "attempt 1 was started 2 times",
+    ),
+    "started again elsewhere": (
+        lambda told: told.attempt("started", 1, node="n2"),
+        "attempt 1 was started 2 times",
+    ),
+    "spoken by two executions": (
+        lambda told: told.reply("1", " 88.2:2/3", "2"),
+        "attempt 2 was executed twice: ['88.1', '88.2']",
+    ),
+    "executed again on its node": (
+        lambda told: told.execute("77.2"),
+        "executed 2 times in 1 attempts by echo on n1",
+    ),
+    "executed on a node that was not given it": (
+        lambda told: told.execute("99.1", "n3"),
+        "executed 1 times in 0 attempts by echo on n3",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TWICE)
+def test_an_attempt_that_is_executed_twice_is_found_though_its_request_was_retried(
+    how: str,
+) -> None:
+    told = told_with_a_retry()
+    twist, finding = TWICE[how]
+
+    twist(told)
+
+    assert finding in "\n".join(violations(told.evidence))
+
+
+def test_an_execution_too_many_is_not_excused_by_an_attempt_that_was_started_after_it() -> None:
+    told = Telling()
+    told.execute("77.2")
+    told.attempt("started", 2)
+
+    assert "executed 2 times in 1 attempts" in "\n".join(violations(told.evidence))
 
 
 LIES: dict[str, tuple[Callable[[Telling], object], str]] = {
@@ -124,21 +122,35 @@ LIES: dict[str, tuple[Callable[[Telling], object], str]] = {
         lambda told: [told.attempt("attempt_failed", 1, charge=1) for _ in range(4)],
         "4 attempts were charged",
     ),
-    "an execution too many": (
-        lambda told: told.evidence.trace.append((1, "77.2")),
-        "executed 2 times in 1 attempts",
+    "an execution before its attempt": (
+        lambda told: told.evidence.trace.append(Execution(1, "77.2", "n1", "echo", 0.5)),
+        "executed 1 times in 0 attempts",
     ),
     "an answer that is not whole": (
         lambda told: (told.forget("inference.completed.v1"), told.complete(content=HALF)),
         "its answer is not whole",
     ),
     "another request's answer": (
-        lambda told: told.evidence.trace.__setitem__(0, (2, "77.1")),
+        lambda told: (told.evidence.trace.clear(), told.execute("77.1", number=2)),
         "which was another's",
     ),
     "a piece that changes": (lambda told: told.reply("1", " other"), "one thing, then another"),
     "a piece that is missing": (lambda told: told.reply("3", " more"), "with gaps"),
     "pieces of two attempts": (lambda told: told.reply("0", "x", "2"), "heard attempt 2, but 1"),
+    "a piece after the end": (
+        lambda told: told.reply("1", " 77.1:3/3"),
+        "heard 1 pieces after the end",
+    ),
+    "an end too many": (
+        lambda told: told.tape.heard[KEYS.reply("reader")].append(
+            told.tape.heard[KEYS.reply("reader")][-1]
+        ),
+        "asked 1 times and heard of 2 ends",
+    ),
+    "an answer in pieces of which none comes": (
+        lambda told: told.tape.heard[KEYS.reply("reader")].__delitem__(slice(2)),
+        "heard '', the end says",
+    ),
     "a reader who never hears the end": (
         lambda told: told.tape.heard[KEYS.reply("reader")].pop(),
         "never heard of its end",
