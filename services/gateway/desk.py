@@ -57,11 +57,10 @@ class Desk:
         self._claim_key(call)
         try:
             await self.exchange.submit(call.submission)
-        except StoreFull:
+        except StoreFull as error:
             self._contents.pop(call.submission.id, None)
-            raise ApiError(
-                429, "The store is full; it takes new work when it has drained.", code="store_full"
-            ) from None
+            message = f"No new work is taken: {error}; try again when there is room."
+            raise ApiError(429, message, code="store_full") from None
         except StoreUnavailable:
             raise store_unavailable() from None
 
