@@ -15,7 +15,7 @@ from services.router.policy.failover import (
     Retry,
     after_failure,
 )
-from services.router.policy.request import Waiting
+from services.router.policy.request import Waiting, size_of
 from services.router.term import Flying, Term
 from shared.bus import index, records
 from shared.bus.leading import StepDownError
@@ -241,6 +241,7 @@ def waiting_from(record: Row, now_ms: int) -> Waiting:
         candidates=record.chain or (record.model or "none",),
         admitted_ms=min(record.admitted_ms, now_ms),
         deadline_ms=record.deadline_ms,
+        size=size_of(record.operation, record.inputbytes, record.maxtokens),
         position=min(record.position, max(0, len(record.chain) - 1)),
         not_before_ms=min(record.not_before_ms, now_ms + LONGEST_BACKOFF_MS),
         attempt=record.attempt,

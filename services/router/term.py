@@ -11,11 +11,13 @@ import structlog
 
 from services.router.listening import listened_s
 from services.router.policy.backlog import Assignment, Backlog
+from services.router.policy.flight import Slot
 from services.router.policy.request import Waiting
 from services.router.policy.throughput import Throughput
 from services.router.policy.view import Barred, Fleet, Node
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
+from shared.bus.envelope import Entry
 from shared.bus.index import Departures
 from shared.bus.leading import StepDownError
 from shared.bus.requests import RequestRecords
@@ -41,6 +43,10 @@ class Flying:
     @property
     def attempt(self) -> int:
         return self.waiting.attempt + 1
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.node, self.model)
 
 
 class Term:
@@ -116,6 +122,16 @@ class Term:
         """Whether memory has neither its wait nor its attempt. Odd ids never get in."""
         known = request_id in self.backlog or request_id in self.flying
         return not known and re.fullmatch(REQUEST_ID, request_id) is not None
+
+    def completed(self, flying: Flying, entry: Entry, now_ms: int) -> None:
+        """An attempt was answered, as the entry of its final event says."""
+        waiting = flying.waiting
+        self.throughput.completed(waiting.priority, now_ms)
+        dispatched_ms = entry.fields.get(b"dispatchedms", b"")
+        if dispatched_ms.isdigit():
+            took_ms = entry.milliseconds - int(dispatched_ms)
+            self.fleet.durations.completed(flying.slot, waiting.size, took_ms, now_ms)
+        self.landed(waiting.id)
 
     def landed(self, request_id: str) -> None:
         """An attempt is over and its slot free."""

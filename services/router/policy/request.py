@@ -1,7 +1,8 @@
 """A request as the policy knows it: what it asked for, and what became of it while it waits."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from shared.events.base import Operation, Priority
 
@@ -18,6 +19,32 @@ class RequestAttributes:
     """A duration, counted from admission."""
     max_tokens: int | None = None
     input_bytes: int = 0
+
+
+class Size(NamedTuple):
+    """How much is asked for, as roughly as durations are told apart by it."""
+
+    operation: str
+    input: int
+    """The order of magnitude of its bytes."""
+    answer: int
+    """That of the tokens that the answer may have; 0 where nothing limits them."""
+
+
+def size_of(operation: str, input_bytes: int, max_tokens: int) -> Size:
+    """`max_tokens` 0 is no limit."""
+    return _size(operation, _magnitude(input_bytes), _magnitude(max_tokens))
+
+
+@cache
+def _size(*facts: Any) -> Size:
+    """One for all alike: a million requests may wait."""
+    return Size(*facts)
+
+
+def _magnitude(number: int) -> int:
+    """To base 8: 1 to 7 have 1, 8 to 63 have 2."""
+    return (number.bit_length() + 2) // 3
 
 
 class Route(NamedTuple):
@@ -41,6 +68,7 @@ class Waiting:
     candidates: tuple[str, ...]
     admitted_ms: int
     deadline_ms: int
+    size: Size
     position: int = 0
     not_before_ms: int = 0
     attempt: int = 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from services.router.policy.durations import Durations
 from services.router.policy.flight import Flight, Slot
 from shared.events.base import Operation
 from shared.events.models import LocalModel, ModelState, NodeHeartbeat, ResidentModel
@@ -91,6 +92,7 @@ class Fleet:
         self.resident: frozenset[str] = frozenset()
         """Models that some node could run without a load."""
         self.flight = Flight()
+        self.durations = Durations()
         self._refused: Mapping[str, Barred] = {}
         self._free: dict[str, dict[str, int]] = {}
 
