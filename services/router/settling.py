@@ -7,6 +7,8 @@ from time import monotonic
 
 import structlog
 
+from services.router.policy.backlog import Late
+from services.router.policy.durations import SEEN
 from services.router.policy.eligibility import hopeless
 from services.router.policy.failover import (
     LONGEST_BACKOFF_MS,
@@ -136,6 +138,23 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
     )
     if answer == "ok":
         FAILED.labels(waiting.priority, FailureReason.DEADLINE).inc()
+
+
+async def end_late(term: Term, late: Late) -> None:
+    """It could end before its deadline nowhere: it fails now, not then."""
+    final = InferenceFailed(
+        request_id=late.waiting.id,
+        reason=FailureReason.DEADLINE,
+        message=(
+            f"too late to begin: {late.left_ms} ms are left, and {late.slot.model} on "
+            f"{late.slot.node} took {late.least_ms} ms or more for each of the last {SEEN} of its "
+            "size; give it more time or a higher priority"
+        ),
+        attempts=late.waiting.attempt,
+    )
+    answer = await term.records.end(term.token, final, late.waiting.priority, only_waiting=True)
+    if answer == "ok":
+        FAILED.labels(late.waiting.priority, FailureReason.DEADLINE).inc()
 
 
 async def end_hopeless(term: Term, waiting: Waiting) -> None:

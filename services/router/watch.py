@@ -34,7 +34,6 @@ DEMAND_S = 0.2
 DEMAND_REPEATED_S = 2.0
 FLIGHT_S = 0.5
 NODES_S = 0.5
-HOPELESS_S = 0.5
 MEMORY_S = 1.0
 TRIM_S = 5.0
 
@@ -61,15 +60,19 @@ class Watch:
         )
 
     async def give_up(self) -> None:
-        """End what no node will ever answer. Runs once the nodes were met: one that has not been
-        heard yet may offer what another cannot."""
-        await _every(HOPELESS_S, self._hopeless)
+        """End what no node will ever answer, or none in time. Runs once the nodes were met: one
+        that has not been heard yet may offer what another cannot."""
+        await _every(TICK_S, self._hopeless)
 
     async def _hopeless(self) -> None:
         term = self._term
         term.forget_refusals()
-        ended = term.backlog.give_up(term.clock.now_ms())
-        await asyncio.gather(*[settling.end_hopeless(term, each) for each in ended])
+        now_ms = term.clock.now_ms()
+        hopeless, late = term.backlog.give_up(now_ms), term.backlog.late(now_ms)
+        await asyncio.gather(
+            *[settling.end_hopeless(term, each) for each in hopeless],
+            *[settling.end_late(term, each) for each in late],
+        )
         term.pump()
 
     async def _deadlines(self) -> None:

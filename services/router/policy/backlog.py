@@ -3,14 +3,19 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 
+from services.router.policy.flight import Slot
 from services.router.policy.lanes import Choice, Lane, Lanes, best
+from services.router.policy.reach import is_open, reach
 from services.router.policy.request import Route, Waiting
 from services.router.policy.timeline import Entry, Timeline
 from services.router.policy.view import Fleet
 from shared.config.models import Config
 from shared.events.base import Priority
+
+AT_ONCE = 500
+"""Requests that are found to be late in one go: a turn of the event loop must not take long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,17 @@ class Assignment:
     @property
     def attempt(self) -> int:
         return self.waiting.attempt + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """One that could end before its deadline nowhere."""
+
+    waiting: Waiting
+    left_ms: int
+    least_ms: int
+    """What it takes at least where it would be ready first."""
+    slot: Slot
 
 
 @dataclass(slots=True)
@@ -55,6 +71,7 @@ class Backlog:
         self._held = Timeline()
         self._deadlines = Timeline()
         self._expired: list[Waiting] = []
+        self._late: list[Late] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -122,21 +139,30 @@ class Backlog:
                     self.add(replace(waiting, position=position))
         return given_up
 
+    def late(self, now_ms: int) -> list[Late]:
+        """Those whom no candidate could answer before their deadline, as fast as it has been
+        lately. They wait no longer: whoever asks has to end them. Where another candidate is left
+        a request moves on, also to a fallback. Some hundreds at once, the others the next time.
+        """
+        self._advance(now_ms)
+        for waiting in islice(self._find_late(now_ms), AT_ONCE):
+            self._move_on(waiting, now_ms)
+        late, self._late = self._late, []
+        return late
+
     def next_assignment(self, now_ms: int) -> Assignment | None:
         """Take the next request out, and take the slot for it. None: nothing that waits can run."""
         self._advance(now_ms)
-        found = [self._lanes.first_for(model, now_ms) for model in self._fleet.models_with_slots()]
-        choice = best([choice for choice in found if choice is not None])
-        if choice is None:
-            return None
-        waiting, model = choice.entry.waiting, choice.model
-        node = self._fleet.best_node(model)
-        free = self._fleet.free_slots(node, model)
-        reason = f"{_why(choice)}; {node} has most free slots ({free})"
-        self._fleet.start(waiting.id, node, model)
-        self._lanes.took(model)
-        self.remove(waiting.id)
-        return Assignment(waiting, model, node, reason)
+        for _ in range(AT_ONCE):
+            choice = self._choose(now_ms)
+            if choice is None:
+                break
+            waiting, model = choice.entry.waiting, choice.model
+            for node in self._fleet.best_nodes(model):
+                if self._in_time(waiting, Slot(node, model), now_ms):
+                    return self._assign(choice, node, now_ms)
+            self._move_on(waiting, now_ms)
+        return None
 
     def demand(self, now_ms: int) -> dict[str, Demand]:
         """By model, what waits for it; those held back or without any live node are left out."""
@@ -151,6 +177,64 @@ class Backlog:
             if demand.oldest_ms is None or admitted_ms < demand.oldest_ms:
                 demand.oldest_ms = admitted_ms
         return dict(demands)
+
+    def _choose(self, now_ms: int) -> Choice | None:
+        found = (
+            self._lanes.first_for(model, self._fleet.free_nodes(model), now_ms)
+            for model in self._fleet.models_with_slots()
+        )
+        return best([choice for choice in found if choice is not None])
+
+    def _assign(self, choice: Choice, node: str, now_ms: int) -> Assignment:
+        waiting, model = choice.entry.waiting, choice.model
+        free = self._fleet.free_slots(node, model)
+        reason = f"{_why(choice)}; {node} has most free slots ({free})"
+        self._fleet.start(waiting.id, node, model)
+        self._fleet.durations.started(Slot(node, model), waiting.size, now_ms)
+        self._lanes.took(model)
+        self.remove(waiting.id)
+        return Assignment(waiting, model, node, reason)
+
+    def _in_time(self, waiting: Waiting, slot: Slot, now_ms: int) -> bool:
+        """Whether it may end there before its deadline."""
+        least_ms = self._fleet.durations.least_ms(slot, waiting.size, now_ms)
+        return now_ms + least_ms <= waiting.deadline_ms and slot not in waiting.too_slow
+
+    def _find_late(self, now_ms: int) -> Iterator[Waiting]:
+        """Those for whom what they wait for is too slow on every node. Each is to be moved on
+        before the next is asked for.
+        """
+        for lane in list(self._lanes):
+            route, model = lane.key.route, lane.reach.active
+            if model is not None:
+                places = self._fleet.offers[model].places
+                while (head := lane.deadlines.head()) is not None:
+                    waiting = head[2].waiting
+                    if any(self._in_time(waiting, place, now_ms) for place in places):
+                        break
+                    yield waiting
+            elif route.too_slow and self._elsewhere(route) != route.position:
+                for entry in list(lane):  # whose faster node is gone
+                    yield entry.waiting
+
+    def _move_on(self, waiting: Waiting, now_ms: int) -> None:
+        """Let it wait elsewhere; where it could end in time nowhere it waits no longer."""
+        offers = self._fleet.offers
+        found = (offers[model].places for model in waiting.candidates if model in offers)
+        slow = {
+            slot for places in found for slot in places if not self._in_time(waiting, slot, now_ms)
+        }
+        moved = replace(waiting, too_slow=waiting.too_slow | slow)
+        if reach(moved.route, offers).active is None:
+            position = self._elsewhere(moved.route)
+            if position is None:
+                self.remove(waiting.id)
+                least_ms, slot = self._fleet.durations.fastest(moved.too_slow, moved.size)
+                self._late.append(Late(waiting, waiting.deadline_ms - now_ms, least_ms, slot))
+                return
+            moved = replace(moved, position=position)
+        self.remove(waiting.id)
+        self.add(moved)
 
     def _advance(self, now_ms: int) -> None:
         if self._laid_out_for != self._fleet.offers_version:
@@ -171,14 +255,15 @@ class Backlog:
         """The next position that is offered, else one whose node may return, else none."""
         after = route.position + 1
         order = (*range(after, len(route.candidates)), *range(after))
-        left = [
-            index
-            for index in order
-            if route.candidates[index] not in self._fleet.barred
-            and route.candidates[index] not in route.too_small
-        ]
+        left = [index for index in order if self._may_answer(route.candidates[index], route)]
         offered = (index for index in left if route.candidates[index] in self._fleet.offers)
         return next(offered, left[0] if left else None)
+
+    def _may_answer(self, model: str, route: Route) -> bool:
+        """Whether it is worth waiting for, be it for its node to return."""
+        if model in self._fleet.offers:
+            return is_open(model, route, self._fleet.offers)
+        return model not in self._fleet.barred and model not in route.too_small
 
     def _line_up(self, entry: Entry) -> None:
         waiting = entry.waiting
@@ -198,6 +283,8 @@ def _why(choice: Choice) -> str:
     wanted = route.candidates[route.position]
     if choice.preference > 0:
         return f"waited too long for {reach.active or wanted}"
+    if too_slow := {slot.model for slot in route.too_slow} - {choice.model}:
+        return f"too late for {', '.join(sorted(too_slow))}"
     if choice.model != wanted:
         return f"no live node offers {wanted}"
     return "first choice" if route.position == 0 else "next candidate after a failure"

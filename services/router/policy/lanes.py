@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterator, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
+from services.router.policy.flight import Slot
 from services.router.policy.reach import Reach, reach
-from services.router.policy.request import Route
+from services.router.policy.request import Route, Size
 from services.router.policy.timeline import Entry, Item, Timeline
 from services.router.policy.view import Offer
 from shared.events.base import Priority
@@ -27,6 +28,7 @@ class LaneKey(NamedTuple):
     route: Route
     priority: Priority
     tenant: str
+    size: Size
 
 
 class Lane(Timeline):
@@ -37,8 +39,15 @@ class Lane(Timeline):
         self.key = key
         self.rank = RANKS[key.priority]
         self.reach = Reach(None, ())
+        self.deadlines = Timeline()
+        """The same entries: of one size, so that who is late first has the first deadline."""
         self.first: Item
         """The head; kept up to date by `Lanes`, which drops a lane that has none."""
+
+    def may_use(self, model: str, nodes: Collection[str]) -> bool:
+        """Whether it is too slow for these requests on some of the nodes only, or on none."""
+        too_slow = self.key.route.too_slow
+        return not too_slow or any(Slot(node, model) not in too_slow for node in nodes)
 
 
 class Choice(NamedTuple):
@@ -70,18 +79,20 @@ class Lanes:
 
     def add(self, overdue_ms: int, entry: Entry, offers: Mapping[str, Offer]) -> None:
         waiting = entry.waiting
-        key = LaneKey(waiting.route, waiting.priority, waiting.tenant)
+        key = LaneKey(waiting.route, waiting.priority, waiting.tenant, waiting.size)
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
             self._index(lane, offers)
         lane.push(overdue_ms, entry)
+        lane.deadlines.push(waiting.deadline_ms, entry)
         entry.queue = lane
         self._refresh(lane)
 
     def left(self, lane: Lane) -> None:
         """An entry of this lane has died."""
         lane.buried()
+        lane.deadlines.buried()
         self._refresh(lane)
 
     def lay_out(self, offers: Mapping[str, Offer]) -> None:
@@ -91,16 +102,18 @@ class Lanes:
         for lane in self._lanes.values():
             self._index(lane, offers)
 
-    def first_for(self, model: str, now_ms: int) -> Choice | None:
-        """Who should get a free slot of this model: of the most urgent class that waits for it,
-        or, when it is the turn of the patient, of all, the head that is overdue first.
+    def first_for(self, model: str, nodes: Collection[str], now_ms: int) -> Choice | None:
+        """Who should get a slot of this model that is free on one of the nodes: of the most urgent
+        class that waits for it, or, when it is the turn of the patient, of all, the head that is
+        overdue first.
         """
         by_age = self._turns[model] % PATIENT_TURNS == PATIENT_TURNS - 1
         choices = []
-        lanes = self._active.get(model)
+        lanes = [lane for lane in self._active.get(model, ()) if lane.may_use(model, nodes)]
         if lanes:
             choices.append(_choice(lanes, model, by_age=by_age))
         late = [lane for lane in self._overdue.get(model, ()) if lane.first[0] <= now_ms]
+        late = [lane for lane in late if lane.may_use(model, nodes)]
         if late:
             choices.append(_choice(late, model, by_age=by_age))
         return min(choices, default=None)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+from services.router.policy.flight import Slot
 from shared.events.base import Operation, Priority
 
 
@@ -56,6 +57,8 @@ class Route(NamedTuple):
     """Where in `candidates` the search for the active one begins."""
     too_small: frozenset[str]
     """Candidates whose context is proven too small for this request."""
+    too_slow: frozenset[Slot]
+    """Where it would no longer end before its deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Waiting:
     charged: int = 0
     """Those of them that count against the limit."""
     too_small: frozenset[str] = frozenset()
+    too_slow: frozenset[Slot] = frozenset()
 
     @property
     def route(self) -> Route:
-        return Route(self.candidates, self.position, self.too_small)
+        return Route(self.candidates, self.position, self.too_small, self.too_slow)
