@@ -49,6 +49,8 @@ async def settle(
 async def _settle(
     term: Term, flying: Flying, event: InferenceAttemptFailed, node_lost: bool
 ) -> None:
+    if event.reason is FailureReason.DEADLINE:
+        term.outlasted(flying)
     failed = FailedAttempt(
         flying.waiting,
         flying.model,
@@ -138,6 +140,8 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
     )
     if answer == "ok":
         FAILED.labels(waiting.priority, FailureReason.DEADLINE).inc()
+        if flying is not None:
+            term.outlasted(flying)
 
 
 async def end_late(term: Term, late: Late) -> None:

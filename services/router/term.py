@@ -10,7 +10,8 @@ from time import monotonic
 import structlog
 
 from services.router.listening import listened_s
-from services.router.policy.backlog import Assignment, Backlog
+from services.router.policy.assignment import Assignment
+from services.router.policy.backlog import Backlog
 from services.router.policy.flight import Slot
 from services.router.policy.request import Waiting
 from services.router.policy.throughput import Throughput
@@ -132,6 +133,13 @@ class Term:
             took_ms = entry.milliseconds - int(dispatched_ms)
             self.fleet.durations.completed(flying.slot, waiting.size, took_ms, now_ms)
         self.landed(waiting.id)
+
+    def outlasted(self, flying: Flying) -> None:
+        """An attempt was unanswered when its deadline came, whenever that was noticed."""
+        waiting, now_ms = flying.waiting, self.clock.now_ms()
+        began_ms = now_ms - int((monotonic() - flying.since_s) * 1000)
+        lasted_ms = waiting.deadline_ms - began_ms
+        self.fleet.durations.outlasted(flying.slot, waiting.size, lasted_ms, now_ms)
 
     def landed(self, request_id: str) -> None:
         """An attempt is over and its slot free."""

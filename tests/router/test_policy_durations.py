@@ -66,6 +66,46 @@ def test_an_estimate_that_nothing_confirms_is_tried_by_one_request_at_a_time(too
         assert least_ms(durations, due_ms) == took_ms
 
 
+@law
+@given(enough_ms)
+def test_nine_of_ten_of_the_last_requests_ended_in_what_is_enough(took_ms: list[int]) -> None:
+    durations = learned(*took_ms)
+
+    ended = [each_ms <= durations.enough_ms(QWEN, SIZE, NOW_MS) for each_ms in took_ms[-SEEN:]]
+    assert ended.count(True) >= 0.9 * SEEN
+    assert durations.enough_ms(QWEN, SIZE, NOW_MS) in took_ms
+
+
+@law
+@given(st.lists(durations_ms, max_size=SEEN - 1))
+def test_nobody_knows_what_is_enough_after_too_few_requests(took_ms: list[int]) -> None:
+    assert learned(*took_ms).enough_ms(QWEN, SIZE, NOW_MS) == 0
+
+
+@law
+@given(st.integers(1, 60_000), st.integers(1, 20))
+def test_an_engine_that_has_become_too_slow_for_any_to_end_needs_more_after_three_of_them(
+    fast_ms: int, times: int
+) -> None:
+    durations = learned(*[fast_ms] * SEEN)
+
+    for _ in range(3):
+        assert durations.enough_ms(QWEN, SIZE, NOW_MS) == fast_ms
+        durations.outlasted(QWEN, SIZE, fast_ms * times, NOW_MS)
+
+    assert durations.enough_ms(QWEN, SIZE, NOW_MS) == 2 * fast_ms * times
+    assert least_ms(durations) == fast_ms
+
+
+def test_what_lasted_much_shorter_than_is_enough_is_no_news() -> None:
+    durations = learned(*[500] * SEEN)
+
+    for _ in range(SEEN):
+        durations.outlasted(QWEN, SIZE, 250, NOW_MS)
+
+    assert durations.enough_ms(QWEN, SIZE, NOW_MS) == 500
+
+
 def test_starts_alone_confirm_nothing() -> None:
     durations = learned(*[500] * SEEN)
 
@@ -73,6 +113,7 @@ def test_starts_alone_confirm_nothing() -> None:
         durations.started(QWEN, SIZE, NOW_MS + second * 1000)
 
     assert least_ms(durations, NOW_MS + FRESH_MS) == 0
+    assert durations.enough_ms(QWEN, SIZE, NOW_MS + FRESH_MS) == 0
 
 
 def test_sizes_operations_models_and_nodes_are_told_apart() -> None:
@@ -86,6 +127,7 @@ def test_sizes_operations_models_and_nodes_are_told_apart() -> None:
     assert [durations.least_ms(QWEN, size, NOW_MS) for size in others] == [0, 0, 0]
     assert durations.least_ms(Slot("b", "qwen"), SIZE, NOW_MS) == 0
     assert durations.least_ms(Slot("a", "llama"), SIZE, NOW_MS) == 0
+    assert durations.enough_ms(Slot("a", "llama"), SIZE, NOW_MS) == 0
 
 
 def test_requests_of_about_one_size_are_of_one_kind() -> None:

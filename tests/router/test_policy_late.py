@@ -3,22 +3,18 @@
 import pytest
 
 from services.router.policy.backlog import AT_ONCE, Backlog, Late
-from services.router.policy.durations import FRESH_MS, SEEN
+from services.router.policy.durations import FRESH_MS
+from services.router.policy.failover import FailedAttempt, Retry, after_failure
 from services.router.policy.flight import Slot
-from services.router.policy.request import Size, size_of
-from services.router.policy.view import Barred, Fleet
+from services.router.policy.request import size_of
+from services.router.policy.view import Barred
+from shared.config.models import Config
 from shared.events.base import Operation, Priority
-from tests.fakes.world import SIZE, fleet_of, local, node, resident
-from tests.router.backlogs import BOUND_MS, NOW_MS, backlog_of, drain, just, one_slot, taken
+from shared.events.inference import FailureReason
+from tests.fakes.world import fleet_of, local, node, resident
+from tests.router.backlogs import BOUND_MS, NOW_MS, backlog_of, drain, just, learn, one_slot, taken
 
 LONG = size_of(Operation.CHAT, 100_000, 0)
-
-
-def learn(
-    fleet: Fleet, place: str, model: str, took_ms: int, size: Size = SIZE, at_ms: int = NOW_MS
-) -> None:
-    for _ in range(SEEN):
-        fleet.durations.completed(Slot(place, model), size, took_ms, at_ms)
 
 
 def late_ids(backlog: Backlog, now_ms: int = NOW_MS) -> list[str]:
@@ -205,3 +201,16 @@ def test_a_crowd_that_is_late_together_is_taken_out_in_portions(by: str) -> None
         assert len(late_ids(backlog)) == AT_ONCE + 1
     else:
         assert [len(late_ids(backlog)) for _ in range(3)] == [AT_ONCE, 1, 0]
+
+
+def test_a_retry_is_judged_anew() -> None:
+    failed = FailedAttempt(
+        just("r1", doubtful=True, too_slow=frozenset({Slot("a", "qwen")})),
+        "qwen",
+        FailureReason.NODE_LOST,
+    )
+
+    answer = after_failure(failed, one_slot("qwen").offers, Config().attempts, NOW_MS, 0.5)
+
+    assert isinstance(answer, Retry)
+    assert answer.waiting == just("r1", attempt=1, charged=1)

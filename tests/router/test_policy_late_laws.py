@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.policy.backlog import Assignment, Backlog
+from services.router.policy.assignment import Assignment
+from services.router.policy.backlog import Backlog
 from services.router.policy.durations import FRESH_MS, FRESH_TIMES, SEEN
 from services.router.policy.flight import Slot
 from services.router.policy.request import Waiting
@@ -117,6 +118,24 @@ def test_nobody_begins_where_it_cannot_end_in_time(
     for assignment in run(fleet, crowd):
         slot = Slot(assignment.node, assignment.model)
         assert NOW_MS + known.get(slot, 0) <= assignment.waiting.deadline_ms
+
+
+@law
+@given(crowds(), fleets(), st.integers(1, LONGEST_MS), st.integers(1, LONGEST_MS))
+def test_doubt_holds_nobody_back_where_a_slot_is_free(
+    crowd: list[Waiting], fleet: Fleet, fast_ms: int, slow_ms: int
+) -> None:
+    doubtless = fleet_of(*fleet.nodes.values())
+    for offer in fleet.offers.values():
+        for place in offer.places:
+            for turn in range(SEEN):
+                fleet.durations.completed(place, SIZE, slow_ms if turn else fast_ms, NOW_MS)
+                doubtless.durations.completed(place, SIZE, min(fast_ms, slow_ms), NOW_MS)
+
+    def who(assignments: list[Assignment]) -> list[str]:
+        return sorted(assignment.waiting.id for assignment in assignments)
+
+    assert who(run(fleet, crowd)) == who(run(doubtless, crowd))
 
 
 @law

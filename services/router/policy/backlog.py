@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 
+from services.router.policy.assignment import Assignment, why
 from services.router.policy.flight import Slot
 from services.router.policy.lanes import Choice, Lane, Lanes, best
 from services.router.policy.reach import is_open, reach
@@ -15,21 +16,7 @@ from shared.config.models import Config
 from shared.events.base import Priority
 
 AT_ONCE = 500
-"""Requests that are found to be late in one go: a turn of the event loop must not take long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """The next attempt: who, with which model, where and why."""
-
-    waiting: Waiting
-    model: str
-    node: str
-    reason: str
-
-    @property
-    def attempt(self) -> int:
-        return self.waiting.attempt + 1
+"""Requests that are passed over in one go: a turn of the event loop must not take long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +44,8 @@ class Backlog:
 
     Of all heads of lanes that could have a free slot, one of the most urgent class goes. So that
     nobody starves, a share of a model's slots goes by age instead: to the head whose wait reaches
-    the bound of its class first. An assignment costs O(lanes + log n).
+    the bound of its class first. Whoever would end too late does not go, and whoever would do so
+    probably goes after the others. An assignment costs O(lanes + log n).
     """
 
     def __init__(self, fleet: Fleet, config: Config) -> None:
@@ -158,6 +146,9 @@ class Backlog:
             if choice is None:
                 break
             waiting, model = choice.entry.waiting, choice.model
+            if self._is_doubtful(waiting, model, now_ms):
+                self._let_others_first(waiting)
+                continue
             for node in self._fleet.best_nodes(model):
                 if self._in_time(waiting, Slot(node, model), now_ms):
                     return self._assign(choice, node, now_ms)
@@ -179,16 +170,16 @@ class Backlog:
         return dict(demands)
 
     def _choose(self, now_ms: int) -> Choice | None:
-        found = (
-            self._lanes.first_for(model, self._fleet.free_nodes(model), now_ms)
-            for model in self._fleet.models_with_slots()
-        )
+        found = [
+            self._lanes.first_for(model, nodes, now_ms)
+            for model, nodes in self._fleet.models_with_slots().items()
+        ]
         return best([choice for choice in found if choice is not None])
 
     def _assign(self, choice: Choice, node: str, now_ms: int) -> Assignment:
         waiting, model = choice.entry.waiting, choice.model
         free = self._fleet.free_slots(node, model)
-        reason = f"{_why(choice)}; {node} has most free slots ({free})"
+        reason = f"{why(choice)}; {node} has most free slots ({free})"
         self._fleet.start(waiting.id, node, model)
         self._fleet.durations.started(Slot(node, model), waiting.size, now_ms)
         self._lanes.took(model)
@@ -199,6 +190,19 @@ class Backlog:
         """Whether it may end there before its deadline."""
         least_ms = self._fleet.durations.least_ms(slot, waiting.size, now_ms)
         return now_ms + least_ms <= waiting.deadline_ms and slot not in waiting.too_slow
+
+    def _is_doubtful(self, waiting: Waiting, model: str, now_ms: int) -> bool:
+        """Whether more than half of its time is over, and what is left is probably too short."""
+        left_ms = waiting.deadline_ms - now_ms
+        if waiting.doubtful or now_ms - waiting.admitted_ms < left_ms:
+            return False
+        enough_ms = self._fleet.durations.enough_ms
+        found = (enough_ms(each, waiting.size, now_ms) for each in self._fleet.offers[model].places)
+        return left_ms < min((each_ms for each_ms in found if each_ms), default=0)
+
+    def _let_others_first(self, waiting: Waiting) -> None:
+        self.remove(waiting.id)
+        self.add(replace(waiting, doubtful=True))
 
     def _find_late(self, now_ms: int) -> Iterator[Waiting]:
         """Those for whom what they wait for is too slow on every node. Each is to be moved on
@@ -276,15 +280,3 @@ def _wait_bounds_ms(config: Config) -> Mapping[Priority, int]:
     return {
         priority: int(bounds.wait_bound_s * 1000) for priority, bounds in config.priorities.items()
     }
-
-
-def _why(choice: Choice) -> str:
-    route, reach = choice.lane.key.route, choice.lane.reach
-    wanted = route.candidates[route.position]
-    if choice.preference > 0:
-        return f"waited too long for {reach.active or wanted}"
-    if too_slow := {slot.model for slot in route.too_slow} - {choice.model}:
-        return f"too late for {', '.join(sorted(too_slow))}"
-    if choice.model != wanted:
-        return f"no live node offers {wanted}"
-    return "first choice" if route.position == 0 else "next candidate after a failure"

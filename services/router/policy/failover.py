@@ -101,6 +101,7 @@ def after_failure(
         charged=waiting.charged + failed.reason.charge,
         not_before_ms=0,
         too_slow=frozenset(),
+        doubtful=False,
     )
     active, overdue = reach(waiting.route, offers)
     if rule.backoff and failed.model in (active, *overdue):

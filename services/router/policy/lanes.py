@@ -15,8 +15,8 @@ from shared.events.base import Priority
 RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 """0 is the most urgent class."""
 
-AGE = attrgetter("first")
-CLASS_AND_AGE = attrgetter("rank", "first")
+AGE = attrgetter("doubtful", "first")
+CLASS_AND_AGE = attrgetter("rank", "doubtful", "first")
 
 PATIENT_TURNS = 4
 """Of so many turns of a model one goes by age alone."""
@@ -29,6 +29,7 @@ class LaneKey(NamedTuple):
     priority: Priority
     tenant: str
     size: Size
+    doubtful: bool
 
 
 class Lane(Timeline):
@@ -38,6 +39,8 @@ class Lane(Timeline):
         super().__init__()
         self.key = key
         self.rank = RANKS[key.priority]
+        self.doubtful = key.doubtful
+        self.is_choosy = bool(key.route.too_slow)
         self.reach = Reach(None, ())
         self.deadlines = Timeline()
         """The same entries: of one size, so that who is late first has the first deadline."""
@@ -55,6 +58,7 @@ class Choice(NamedTuple):
 
     rank: int
     """Of its class; 0 for all where age alone counts."""
+    doubtful: bool
     overdue_ms: int
     """When its wait reached the bound of its class."""
     order: int
@@ -73,16 +77,21 @@ class Lanes:
         self._active: defaultdict[str, set[Lane]] = defaultdict(set)
         self._overdue: defaultdict[str, set[Lane]] = defaultdict(set)
         self._turns: Counter[str] = Counter()
+        self._choosy = 0
+        """Lanes for which some nodes are too slow."""
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
 
     def add(self, overdue_ms: int, entry: Entry, offers: Mapping[str, Offer]) -> None:
         waiting = entry.waiting
-        key = LaneKey(waiting.route, waiting.priority, waiting.tenant, waiting.size)
+        key = LaneKey(
+            waiting.route, waiting.priority, waiting.tenant, waiting.size, waiting.doubtful
+        )
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
+            self._choosy += lane.is_choosy
             self._index(lane, offers)
         lane.push(overdue_ms, entry)
         lane.deadlines.push(waiting.deadline_ms, entry)
@@ -107,16 +116,16 @@ class Lanes:
         class that waits for it, or, when it is the turn of the patient, of all, the head that is
         overdue first.
         """
-        by_age = self._turns[model] % PATIENT_TURNS == PATIENT_TURNS - 1
-        choices = []
-        lanes = [lane for lane in self._active.get(model, ()) if lane.may_use(model, nodes)]
-        if lanes:
-            choices.append(_choice(lanes, model, by_age=by_age))
+        active: Collection[Lane] = self._active.get(model, ())
         late = [lane for lane in self._overdue.get(model, ()) if lane.first[0] <= now_ms]
-        late = [lane for lane in late if lane.may_use(model, nodes)]
-        if late:
-            choices.append(_choice(late, model, by_age=by_age))
-        return min(choices, default=None)
+        if self._choosy:
+            active = [lane for lane in active if lane.may_use(model, nodes)]
+            late = [lane for lane in late if lane.may_use(model, nodes)]
+        if not active and not late:
+            return None
+        by_age = self._turns[model] % PATIENT_TURNS == PATIENT_TURNS - 1
+        found = [_choice(lanes, model, by_age=by_age) for lanes in (active, late) if lanes]
+        return min(found)
 
     def took(self, model: str) -> None:
         """A slot of this model was given away."""
@@ -128,6 +137,7 @@ class Lanes:
             lane.first = head
             return
         del self._lanes[lane.key]
+        self._choosy -= lane.is_choosy
         self._unindex(lane)
 
     def _index(self, lane: Lane, offers: Mapping[str, Offer]) -> None:
@@ -158,4 +168,5 @@ def _choice(lanes: Collection[Lane], model: str, *, by_age: bool) -> Choice:
     lane = min(lanes, key=AGE if by_age else CLASS_AND_AGE)
     overdue_ms, order, entry = lane.first
     preference = 0 if model == lane.reach.active else 1 + lane.reach.overdue.index(model)
-    return Choice(0 if by_age else lane.rank, overdue_ms, order, preference, model, entry, lane)
+    rank = 0 if by_age else lane.rank
+    return Choice(rank, lane.doubtful, overdue_ms, order, preference, model, entry, lane)

@@ -80,6 +80,8 @@ class Waiting:
     """Those of them that count against the limit."""
     too_small: frozenset[str] = frozenset()
     too_slow: frozenset[Slot] = frozenset()
+    doubtful: bool = False
+    """Whether it has waited for so long that it would probably end too late."""
 
     @property
     def route(self) -> Route:

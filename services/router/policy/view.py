@@ -1,6 +1,6 @@
 """What the policy sees of the world: the nodes as last heard, and which slots are free."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from services.router.policy.durations import Durations
@@ -148,12 +148,9 @@ class Fleet:
     def free_slots(self, node: str, model: str) -> int:
         return self._free.get(model, {}).get(node, 0)
 
-    def models_with_slots(self) -> Iterable[str]:
-        """Models with a free slot on some node."""
-        return self._free.keys()
-
-    def free_nodes(self, model: str) -> Collection[str]:
-        return self._free.get(model, {}).keys()
+    def models_with_slots(self) -> Mapping[str, Mapping[str, int]]:
+        """By model with a free slot on some node, how many there are on which."""
+        return self._free
 
     def best_nodes(self, model: str) -> list[str]:
         """The nodes where the model has free slots, those with most of them first, then by name."""
