@@ -34,6 +34,7 @@ DEMAND_S = 0.2
 DEMAND_REPEATED_S = 2.0
 FLIGHT_S = 0.5
 NODES_S = 0.5
+HOPELESS_S = 0.5
 MEMORY_S = 1.0
 TRIM_S = 5.0
 
@@ -60,26 +61,26 @@ class Watch:
         )
 
     async def give_up(self) -> None:
-        """End what no node will ever answer, or none in time. Runs once the nodes were met: one
-        that has not been heard yet may offer what another cannot."""
-        await _every(TICK_S, self._hopeless)
+        """End what no node will ever answer. Runs once the nodes were met: one that has not been
+        heard yet may offer what another cannot."""
+        await _every(HOPELESS_S, self._hopeless)
 
     async def _hopeless(self) -> None:
         term = self._term
         term.forget_refusals()
-        now_ms = term.clock.now_ms()
-        hopeless, late = term.backlog.give_up(now_ms), term.backlog.late(now_ms)
-        await asyncio.gather(
-            *[settling.end_hopeless(term, each) for each in hopeless],
-            *[settling.end_late(term, each) for each in late],
-        )
+        ended = term.backlog.give_up(term.clock.now_ms())
+        await asyncio.gather(*[settling.end_hopeless(term, each) for each in ended])
         term.pump()
 
     async def _deadlines(self) -> None:
-        """End what is overdue; dispatch what was held back until now."""
+        """End what is overdue, or too late to begin; dispatch what was held back until now."""
         term = self._term
-        overdue = term.backlog.expired(term.clock.now_ms())
-        await asyncio.gather(*[settling.end_overdue(term, each, None) for each in overdue])
+        now_ms = term.clock.now_ms()
+        overdue, late = term.backlog.expired(now_ms), term.backlog.late(now_ms)
+        await asyncio.gather(
+            *[settling.end_overdue(term, each, None) for each in overdue],
+            *[settling.end_late(term, each) for each in late],
+        )
         term.pump()
         if monotonic() - self._looked_s > STRAYS_S:
             await self._strays()

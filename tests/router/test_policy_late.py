@@ -6,7 +6,9 @@ from services.router.policy.backlog import AT_ONCE, Backlog, Late
 from services.router.policy.durations import FRESH_MS
 from services.router.policy.failover import FailedAttempt, Retry, after_failure
 from services.router.policy.flight import Slot
+from services.router.policy.lanes import Lanes
 from services.router.policy.request import size_of
+from services.router.policy.timeline import Entry
 from services.router.policy.view import Barred
 from shared.config.models import Config
 from shared.events.base import Operation, Priority
@@ -214,3 +216,19 @@ def test_a_retry_is_judged_anew() -> None:
 
     assert isinstance(answer, Retry)
     assert answer.waiting == just("r1", attempt=1, charged=1)
+
+
+def test_a_lane_keeps_nothing_of_those_who_left() -> None:
+    offers = one_slot("qwen").offers
+    lanes = Lanes()
+    entries = [Entry(just(f"r{number}"), number) for number in range(10)]
+    for entry in entries:
+        lanes.add(NOW_MS, entry, offers)
+    [lane] = lanes
+
+    for entry in entries[1:]:
+        entry.alive = False
+        lanes.left(lane)
+
+    assert list(lane) == list(lane.deadlines) == entries[:1]
+    assert len(lane) == len(lane.deadlines) == 1
