@@ -173,9 +173,8 @@ class Router:
             subject = entry.fields.get(b"subject", b"").decode(errors="replace")
             flying = term.flying.get(subject)
             if flying is not None:
-                term.throughput.completed(flying.waiting.priority, now_ms)
                 COMPLETED.labels(flying.waiting.priority, flying.model).inc()
-                term.landed(flying.waiting.id)
+                term.completed(flying, entry, now_ms)
         term.pump()
 
     async def _on_failed(self, term: Term, entries: Sequence[Entry]) -> None:

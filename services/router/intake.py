@@ -8,7 +8,7 @@ import structlog
 from services.router import inbox
 from services.router.policy.admission import Admitted, Load, admit
 from services.router.policy.refusal import Refused
-from services.router.policy.request import Waiting
+from services.router.policy.request import Waiting, size_of
 from services.router.term import Term
 from shared.bus import blobs
 from shared.bus.envelope import Entry, decode
@@ -158,13 +158,15 @@ def _admission(incoming: inbox.Incoming, principal: str, decision: Admitted | Re
 
 
 def _waiting(admission: Admission, admitted_ms: int) -> Waiting:
+    fields = admission.fields
     return Waiting(
         id=admission.request_id,
-        tenant=admission.fields["tenant"],
+        tenant=fields["tenant"],
         priority=admission.priority,
         candidates=admission.chain,
         admitted_ms=admitted_ms,
         deadline_ms=admitted_ms + admission.deadline_ms,
+        size=size_of(fields["operation"], int(fields["inputbytes"]), int(fields["maxtokens"] or 0)),
     )
 
 

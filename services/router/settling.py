@@ -7,6 +7,8 @@ from time import monotonic
 
 import structlog
 
+from services.router.policy.backlog import Late
+from services.router.policy.durations import SEEN
 from services.router.policy.eligibility import hopeless
 from services.router.policy.failover import (
     LONGEST_BACKOFF_MS,
@@ -15,7 +17,7 @@ from services.router.policy.failover import (
     Retry,
     after_failure,
 )
-from services.router.policy.request import Waiting
+from services.router.policy.request import Waiting, size_of
 from services.router.term import Flying, Term
 from shared.bus import index, records
 from shared.bus.leading import StepDownError
@@ -47,6 +49,8 @@ async def settle(
 async def _settle(
     term: Term, flying: Flying, event: InferenceAttemptFailed, node_lost: bool
 ) -> None:
+    if event.reason is FailureReason.DEADLINE:
+        term.outlasted(flying)
     failed = FailedAttempt(
         flying.waiting,
         flying.model,
@@ -136,6 +140,25 @@ async def end_overdue(term: Term, waiting: Waiting, flying: Flying | None) -> No
     )
     if answer == "ok":
         FAILED.labels(waiting.priority, FailureReason.DEADLINE).inc()
+        if flying is not None:
+            term.outlasted(flying)
+
+
+async def end_late(term: Term, late: Late) -> None:
+    """It could end before its deadline nowhere: it fails now, not then."""
+    final = InferenceFailed(
+        request_id=late.waiting.id,
+        reason=FailureReason.DEADLINE,
+        message=(
+            f"too late to begin: {late.left_ms} ms are left, and {late.slot.model} on "
+            f"{late.slot.node} took {late.least_ms} ms or more for each of the last {SEEN} of its "
+            "size; give it more time or a higher priority"
+        ),
+        attempts=late.waiting.attempt,
+    )
+    answer = await term.records.end(term.token, final, late.waiting.priority, only_waiting=True)
+    if answer == "ok":
+        FAILED.labels(late.waiting.priority, FailureReason.DEADLINE).inc()
 
 
 async def end_hopeless(term: Term, waiting: Waiting) -> None:
@@ -241,6 +264,7 @@ def waiting_from(record: Row, now_ms: int) -> Waiting:
         candidates=record.chain or (record.model or "none",),
         admitted_ms=min(record.admitted_ms, now_ms),
         deadline_ms=record.deadline_ms,
+        size=size_of(record.operation, record.inputbytes, record.maxtokens),
         position=min(record.position, max(0, len(record.chain) - 1)),
         not_before_ms=min(record.not_before_ms, now_ms + LONGEST_BACKOFF_MS),
         attempt=record.attempt,

@@ -10,12 +10,15 @@ from time import monotonic
 import structlog
 
 from services.router.listening import listened_s
-from services.router.policy.backlog import Assignment, Backlog
+from services.router.policy.assignment import Assignment
+from services.router.policy.backlog import Backlog
+from services.router.policy.flight import Slot
 from services.router.policy.request import Waiting
 from services.router.policy.throughput import Throughput
 from services.router.policy.view import Barred, Fleet, Node
 from shared.bus.bus import Bus
 from shared.bus.clock import StoreClock
+from shared.bus.envelope import Entry
 from shared.bus.index import Departures
 from shared.bus.leading import StepDownError
 from shared.bus.records import Sent
@@ -42,6 +45,10 @@ class Flying:
     @property
     def attempt(self) -> int:
         return self.waiting.attempt + 1
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.node, self.model)
 
 
 class Term:
@@ -119,6 +126,23 @@ class Term:
         known = request_id in self.backlog or request_id in self.flying
         return not known and re.fullmatch(REQUEST_ID, request_id) is not None
 
+    def completed(self, flying: Flying, entry: Entry, now_ms: int) -> None:
+        """An attempt was answered, as the entry of its final event says."""
+        waiting = flying.waiting
+        self.throughput.completed(waiting.priority, now_ms)
+        dispatched_ms = entry.fields.get(b"dispatchedms", b"")
+        if dispatched_ms.isdigit():
+            took_ms = entry.milliseconds - int(dispatched_ms)
+            self.fleet.durations.completed(flying.slot, waiting.size, took_ms, now_ms)
+        self.landed(waiting.id)
+
+    def outlasted(self, flying: Flying) -> None:
+        """An attempt was unanswered when its deadline came, whenever that was noticed."""
+        waiting, now_ms = flying.waiting, self.clock.now_ms()
+        began_ms = now_ms - int((monotonic() - flying.since_s) * 1000)
+        lasted_ms = waiting.deadline_ms - began_ms
+        self.fleet.durations.outlasted(flying.slot, waiting.size, lasted_ms, now_ms)
+
     def landed(self, request_id: str) -> None:
         """An attempt is over and its slot free."""
         self.flying.pop(request_id, None)
@@ -128,8 +152,7 @@ class Term:
         """Dispatch all that can run now; the scripts go out together."""
         now_ms = self.clock.now_ms()
         while assignment := self.backlog.next_assignment(now_ms):
-            waiting = assignment.waiting
-            self.flying[waiting.id] = Flying(waiting, assignment.model, assignment.node)
+            self._takes_off(assignment)
             self.dispatches.begun += 1
             task = asyncio.create_task(self._dispatch(assignment, now_ms))
             self._dispatching.add(task)
@@ -142,13 +165,14 @@ class Term:
         """
         if self.backlog or not self.lacks(waiting.id):
             return None
-        self.backlog.add(waiting)
-        assignment = self.backlog.next_assignment(waiting.admitted_ms)
-        if assignment is None:
-            self.backlog.remove(waiting.id)
-            return None
-        self.flying[waiting.id] = Flying(waiting, assignment.model, assignment.node)
+        assignment = self.backlog.at_once(waiting)
+        if assignment is not None:
+            self._takes_off(assignment)
         return assignment
+
+    def _takes_off(self, assignment: Assignment) -> None:
+        waiting = assignment.waiting
+        self.flying[waiting.id] = Flying(waiting, assignment.model, assignment.node)
 
     def _dispatched(self, task: "asyncio.Task[None]") -> None:
         self._dispatching.discard(task)

@@ -70,10 +70,14 @@ class Watch:
         term.pump()
 
     async def _deadlines(self) -> None:
-        """End what is overdue; dispatch what was held back until now."""
+        """End what is overdue, or too late to begin; dispatch what was held back until now."""
         term = self._term
-        overdue = term.backlog.expired(term.clock.now_ms())
-        await asyncio.gather(*[settling.end_overdue(term, each, None) for each in overdue])
+        now_ms = term.clock.now_ms()
+        overdue, late = term.backlog.expired(now_ms), term.backlog.late(now_ms)
+        await asyncio.gather(
+            *[settling.end_overdue(term, each, None) for each in overdue],
+            *[settling.end_late(term, each) for each in late],
+        )
         term.pump()
         if monotonic() - self._looked_s > STRAYS_S:
             await self._strays()

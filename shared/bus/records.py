@@ -42,6 +42,7 @@ class Row:
     model: str
     node: str
     last_reason: str
+    operation: str
     attempt: int
     charged: int
     admitted_ms: int
@@ -50,6 +51,7 @@ class Row:
     position: int
     first_byte_ms: int
     inputbytes: int
+    maxtokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Retry:
     not_before_ms: int
 
 
-TEXTS = ("state", "priority", "tenant", "model", "node", "last_reason")
+TEXTS = ("state", "priority", "tenant", "model", "node", "last_reason", "operation")
 NUMBERS = (
     "attempt",
     "charged",
@@ -126,13 +128,14 @@ NUMBERS = (
     "position",
     "first_byte_ms",
     "inputbytes",
+    "maxtokens",
 )
 ROW_FIELDS = (*TEXTS, *NUMBERS)
 
 
 def row(request_id: bytes, score: bytes, chain: bytes, values: Sequence[bytes]) -> Row:
     """Build a row from what `page.lua` returns: values in the order of `ROW_FIELDS`."""
-    state, priority, tenant, model, node, last_reason = (
+    state, priority, tenant, model, node, last_reason, operation = (
         value.decode() for value in values[: len(TEXTS)]
     )
     return Row(
@@ -145,6 +148,7 @@ def row(request_id: bytes, score: bytes, chain: bytes, values: Sequence[bytes]) 
         model,
         node,
         last_reason,
+        operation,
         *(int(value or 0) for value in values[len(TEXTS) :]),
     )
 

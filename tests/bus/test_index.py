@@ -42,6 +42,7 @@ async def test_a_row_says_what_the_record_says(scene: Scene) -> None:
         model=MODEL,
         node=NODE,
         last_reason="crashed",
+        operation="chat",
         attempt=1,
         charged=1,
         admitted_ms=int(record["admitted_ms"]),
@@ -50,6 +51,7 @@ async def test_a_row_says_what_the_record_says(scene: Scene) -> None:
         position=1,
         first_byte_ms=0,
         inputbytes=17,
+        maxtokens=0,
     )
 
 

@@ -1,7 +1,7 @@
 """`python -m tests.chaos.overload`: ten times what the cell can serve, for minutes.
 
-Whatever is urgent is still answered in time, memory does not grow, and once the flood is over
-everything is soon as it was before.
+Whatever is urgent is still answered in time, what is begun is answered, memory does not grow, and
+once the flood is over everything is soon as it was before.
 """
 
 import argparse
@@ -42,6 +42,9 @@ GROWTH_SHARE, GROWTH_MIB = 0.10, 8
 KEPT_BYTES = 4096
 """What the store keeps of an ended request for an hour: tombstone, result, events."""
 
+ANSWERED_SHARE = 0.85
+"""Of what was begun, at least: what begins too late to end in time is work for nobody."""
+
 RECOVERY_S = 60.0
 PROBES = 10
 
@@ -51,6 +54,8 @@ class Outcome:
     asked: int = 0
     per_s: float = 0.0
     finals: Counter[str] = field(default_factory=Counter)
+    answered_share: float = 0.0
+    """Of those that an engine was given."""
     critical: int = 0
     critical_p50_s: float = 0.0
     critical_max_s: float = 0.0
@@ -160,7 +165,10 @@ class Overload:
     def _judge(self) -> None:
         outcome, heard = self.outcome, self._tape.heard
         ends = {each.attributes["subject"]: each for name in FINALS for each in heard[name]}
-        outcome.finals = Counter(each.attributes["type"].split(".")[1] for each in ends.values())
+        outcome.finals = Counter(_outcome(each) for each in ends.values())
+        begun = [each for each in ends.values() if "dispatchedms" in each.attributes]
+        answered = [each for each in begun if _outcome(each) == "completed"]
+        outcome.answered_share = round(len(answered) / len(begun), 3)
         urgent = {
             request_id: asked
             for request_id, asked in self._tape.accepted.items()
@@ -174,6 +182,10 @@ class Overload:
             outcome.wrong.append(f"{len(self._tape.accepted) - len(ends)} requests did not end")
         if outcome.critical_max_s * 1000 > CRITICAL_MS:
             outcome.wrong.append(f"a critical answer took {outcome.critical_max_s:.1f} s")
+        if outcome.answered_share < ANSWERED_SHARE:
+            outcome.wrong.append(
+                f"only {outcome.answered_share:.0%} of what was begun was answered"
+            )
         if outcome.store_bytes_a_request > KEPT_BYTES:
             outcome.wrong.append(f"the store keeps {outcome.store_bytes_a_request} B a request")
         if outcome.recovered_s > RECOVERY_S:
@@ -184,9 +196,13 @@ class Overload:
 
 def _unanswered(request_id: str, ends: dict[str, Heard]) -> str:
     end = ends.get(request_id)
-    if end is None or end.attributes["type"].split(".")[1] == "completed":
+    if end is None or _outcome(end) == "completed":
         return ""
     return f"{request_id} was critical, and {end.attributes['type']}: {end.data}"
+
+
+def _outcome(end: Heard) -> str:
+    return end.attributes["type"].split(".")[1]
 
 
 async def overload(folder: Path, minutes: float, seed: int) -> Outcome:

@@ -5,12 +5,13 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from services.router.policy.request import Waiting
+from services.router.policy.request import Waiting, size_of
 from services.router.policy.view import Fleet, Node
-from shared.events.base import Priority
+from shared.events.base import Operation, Priority
 from shared.events.models import LocalModel, ModelState, ResidentModel
 
 LONG_AFTER_MS = 10**12
+SIZE = size_of(Operation.CHAT, 100, 0)
 
 law = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For properties: a busy machine may make an example slow, which is no fault."""
@@ -85,5 +86,6 @@ def waiting(
         candidates=candidates or ("qwen",),
         admitted_ms=admitted_ms,
         deadline_ms=deadline_ms,
+        size=facts.pop("size", SIZE),
         **facts,
     )

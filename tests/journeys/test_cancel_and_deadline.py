@@ -1,5 +1,9 @@
 """Requests that end early: somebody no longer wants the answer, or its time is over."""
 
+import asyncio
+import re
+
+from services.router.policy.durations import SEEN
 from shared.bus.ids import request_id
 from shared.events.inference import InferenceRouted
 from tests.fakes.asking import final
@@ -7,6 +11,8 @@ from tests.journeys import checker
 from tests.journeys.conftest import Stage
 from tests.waiting import until
 
+WORD_MS = 200
+"""That the slow model takes for a word."""
 MINUTE = " ".join(["word"] * 300)
 """A minute of the slow model."""
 
@@ -74,6 +80,28 @@ async def test_a_deadline_ends_a_request_that_runs(stage: Stage) -> None:
     late = await stage.asker.answer(MINUTE, model="slow", deadlinems=800)
 
     assert (late.outcome, late.data["reason"]) == ("failed", "deadline")
+    await _settled(stage)
+
+
+async def test_who_cannot_end_before_its_deadline_does_not_begin_and_is_told_at_once(
+    stage: Stage,
+) -> None:
+    await stage.router()
+    await stage.worker("n1")
+    for _ in range(SEEN // 4):
+        words = [stage.asker.answer("word", model="slow") for _ in range(4)]
+        assert {end.outcome for end in await asyncio.gather(*words)} == {"completed"}
+
+    late = await stage.asker.answer("word", model="slow", deadlinems=WORD_MS - 50)
+    in_time = await stage.asker.answer("word", model="slow", deadlinems=10 * WORD_MS)
+
+    assert (late.outcome, late.data["reason"], late.data["attempts"]) == ("failed", "deadline", 0)
+    assert re.fullmatch(
+        r"too late to begin: 1\d\d ms are left, and slow on n1 took 2\d\d ms or more for each of "
+        r"the last 20 of its size; give it more time or a higher priority",
+        late.data["message"],
+    )
+    assert in_time.outcome == "completed"
     await _settled(stage)
 
 

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from services.router.policy.backlog import Assignment, Backlog
-from services.router.policy.request import Waiting
+from services.router.policy.assignment import Assignment
+from services.router.policy.backlog import Backlog
+from services.router.policy.durations import SEEN
+from services.router.policy.flight import Slot
+from services.router.policy.request import Size, Waiting
 from services.router.policy.view import Fleet
 from shared.config.models import Config
-from tests.fakes.world import fleet_of, node, resident, waiting
+from tests.fakes.world import SIZE, fleet_of, node, resident, waiting
 
 CONFIG = Config()
 BOUND_MS = {
@@ -34,6 +37,14 @@ def drain(backlog: Backlog, fleet: Fleet, now_ms: int = NOW_MS) -> list[str]:
         order.append(assignment.waiting.id)
         fleet.end(assignment.waiting.id)
     return order
+
+
+def learn(
+    fleet: Fleet, place: str, model: str, took_ms: int, size: Size = SIZE, at_ms: int = NOW_MS
+) -> None:
+    """So many requests took so long there that it is known."""
+    for _ in range(SEEN):
+        fleet.durations.completed(Slot(place, model), size, took_ms, at_ms)
 
 
 def just(request: str, *candidates: str, **facts: Any) -> Waiting:

@@ -5,7 +5,8 @@ from operator import attrgetter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.policy.backlog import Assignment, Backlog
+from services.router.policy.assignment import Assignment
+from services.router.policy.backlog import Backlog
 from services.router.policy.request import Waiting
 from services.router.policy.view import Fleet
 from shared.config.models import Config

@@ -1,13 +1,25 @@
 """Which candidates a waiting request may go to."""
 
+from collections.abc import Iterable
+
 import pytest
 
+from services.router.policy.flight import Slot
 from services.router.policy.reach import Reach, reach
 from services.router.policy.request import Route
 from tests.fakes.world import fleet_of, node
 
 OFFERED = ["qwen", "llama", "tiny", "heuristic:tickets"]
 GONE = "mixtral"
+
+
+def route(
+    *candidates: str,
+    position: int = 0,
+    too_small: Iterable[str] = (),
+    too_slow: Iterable[Slot] = (),
+) -> Route:
+    return Route(candidates, position, frozenset(too_small), frozenset(too_slow))
 
 
 @pytest.mark.parametrize(
@@ -37,11 +49,20 @@ GONE = "mixtral"
 def test_reach(candidates: list[str], position: int, expected: Reach) -> None:
     offers = fleet_of(node("a", OFFERED)).offers
 
-    assert reach(Route(tuple(candidates), position, frozenset()), offers) == expected
+    assert reach(route(*candidates, position=position), offers) == expected
 
 
 def test_a_candidate_that_is_proven_too_small_is_out_of_reach() -> None:
     offers = fleet_of(node("a", OFFERED)).offers
 
-    assert reach(Route(("qwen", "llama"), 0, frozenset({"qwen"})), offers) == Reach("llama", ())
-    assert reach(Route(("qwen", "llama"), 0, frozenset({"llama"})), offers) == Reach("qwen", ())
+    assert reach(route("qwen", "llama", too_small={"qwen"}), offers) == Reach("llama", ())
+    assert reach(route("qwen", "llama", too_small={"llama"}), offers) == Reach("qwen", ())
+
+
+def test_a_candidate_is_out_of_reach_once_it_is_too_slow_on_every_node_that_offers_it() -> None:
+    offers = fleet_of(node("a", OFFERED), node("b", OFFERED)).offers
+    on_a, on_b = Slot("a", "qwen"), Slot("b", "qwen")
+
+    both = Reach("qwen", ("llama",))
+    assert reach(route("qwen", "llama", too_slow={on_a}), offers) == both
+    assert reach(route("qwen", "llama", too_slow={on_a, on_b}), offers) == Reach("llama", ())

@@ -83,13 +83,15 @@ def test_a_node_that_nobody_knows_can_be_lost_without_harm() -> None:
     assert fleet.nodes == {}
 
 
-def test_the_best_node_has_most_free_slots_and_then_the_first_name() -> None:
+def test_the_best_nodes_have_most_free_slots_and_then_the_first_names() -> None:
     fleet = fleet_of(*(node(name, ready=["qwen"]) for name in ("c", "b", "a")))
-    assert fleet.best_node("qwen") == "a"
+    assert fleet.best_nodes("qwen") == ["a", "b", "c"]
 
-    fleet.start("r1", "a", "qwen")
+    for request in ("r1", "r2"):
+        fleet.start(request, "a", "qwen")
+    fleet.start("r3", "b", "qwen")
 
-    assert fleet.best_node("qwen") == "b"
+    assert fleet.best_nodes("qwen") == ["c", "b"]
 
 
 def test_an_offer_is_what_every_live_node_can_do_and_the_largest_of_them_can_hold() -> None:

@@ -20,11 +20,13 @@ def record(**facts: int) -> Row:
         model="",
         node="",
         last_reason="",
+        operation="chat",
         attempt=1,
         charged=1,
         position=0,
         first_byte_ms=0,
         inputbytes=0,
+        maxtokens=0,
         **(numbers | facts),
     )
 

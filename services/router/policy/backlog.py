@@ -3,28 +3,31 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 
+from services.router.policy.assignment import Assignment, why
+from services.router.policy.flight import Slot
 from services.router.policy.lanes import Choice, Lane, Lanes, best
+from services.router.policy.reach import is_open, reach
 from services.router.policy.request import Route, Waiting
 from services.router.policy.timeline import Entry, Timeline
 from services.router.policy.view import Fleet
 from shared.config.models import Config
 from shared.events.base import Priority
 
+AT_ONCE = 500
+"""Requests that are passed over in one go: a turn of the event loop must not take long."""
+
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
-    """The next attempt: who, with which model, where and why."""
+class Late:
+    """One that could end before its deadline nowhere."""
 
     waiting: Waiting
-    model: str
-    node: str
-    reason: str
-
-    @property
-    def attempt(self) -> int:
-        return self.waiting.attempt + 1
+    left_ms: int
+    least_ms: int
+    """What it takes at least where it would be ready first."""
+    slot: Slot
 
 
 @dataclass(slots=True)
@@ -41,7 +44,8 @@ class Backlog:
 
     Of all heads of lanes that could have a free slot, one of the most urgent class goes. So that
     nobody starves, a share of a model's slots goes by age instead: to the head whose wait reaches
-    the bound of its class first. An assignment costs O(lanes + log n).
+    the bound of its class first. Whoever would end too late does not go, and whoever would do so
+    probably goes after the others. An assignment costs O(lanes + log n).
     """
 
     def __init__(self, fleet: Fleet, config: Config) -> None:
@@ -55,6 +59,7 @@ class Backlog:
         self._held = Timeline()
         self._deadlines = Timeline()
         self._expired: list[Waiting] = []
+        self._late: list[Late] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -122,21 +127,44 @@ class Backlog:
                     self.add(replace(waiting, position=position))
         return given_up
 
+    def late(self, now_ms: int) -> list[Late]:
+        """Those whom no candidate could answer before their deadline, as fast as it has been
+        lately. They wait no longer: whoever asks has to end them. Where another candidate is left
+        a request moves on, also to a fallback. Some hundreds at once, the others the next time.
+        """
+        self._advance(now_ms)
+        for waiting in islice(self._find_late(now_ms), AT_ONCE):
+            self._move_on(waiting, now_ms)
+        late, self._late = self._late, []
+        return late
+
     def next_assignment(self, now_ms: int) -> Assignment | None:
         """Take the next request out, and take the slot for it. None: nothing that waits can run."""
         self._advance(now_ms)
-        found = [self._lanes.first_for(model, now_ms) for model in self._fleet.models_with_slots()]
-        choice = best([choice for choice in found if choice is not None])
-        if choice is None:
-            return None
-        waiting, model = choice.entry.waiting, choice.model
-        node = self._fleet.best_node(model)
-        free = self._fleet.free_slots(node, model)
-        reason = f"{_why(choice)}; {node} has most free slots ({free})"
-        self._fleet.start(waiting.id, node, model)
-        self._lanes.took(model)
-        self.remove(waiting.id)
-        return Assignment(waiting, model, node, reason)
+        for _ in range(AT_ONCE):
+            choice = self._choose(now_ms)
+            if choice is None:
+                break
+            waiting, model = choice.entry.waiting, choice.model
+            if self._is_doubtful(waiting, model, now_ms):
+                self._let_others_first(waiting)
+                continue
+            for node in self._fleet.best_nodes(model):
+                if self._in_time(waiting, Slot(node, model), now_ms):
+                    return self._assign(choice, node, now_ms)
+            self._move_on(waiting, now_ms)
+        return None
+
+    def at_once(self, waiting: Waiting) -> Assignment | None:
+        """A slot for one that comes while nobody waits; None, and nothing is kept of it, where it
+        has to wait.
+        """
+        self.add(waiting)
+        assignment = self.next_assignment(waiting.admitted_ms)
+        if assignment is None:
+            self.remove(waiting.id)
+            self._late = [late for late in self._late if late.waiting.id != waiting.id]
+        return assignment
 
     def demand(self, now_ms: int) -> dict[str, Demand]:
         """By model, what waits for it; those held back or without any live node are left out."""
@@ -151,6 +179,77 @@ class Backlog:
             if demand.oldest_ms is None or admitted_ms < demand.oldest_ms:
                 demand.oldest_ms = admitted_ms
         return dict(demands)
+
+    def _choose(self, now_ms: int) -> Choice | None:
+        found = [
+            self._lanes.first_for(model, nodes, now_ms)
+            for model, nodes in self._fleet.models_with_slots().items()
+        ]
+        return best([choice for choice in found if choice is not None])
+
+    def _assign(self, choice: Choice, node: str, now_ms: int) -> Assignment:
+        waiting, model = choice.entry.waiting, choice.model
+        free = self._fleet.free_slots(node, model)
+        reason = f"{why(choice)}; {node} has most free slots ({free})"
+        self._fleet.start(waiting.id, node, model)
+        self._fleet.durations.started(Slot(node, model), waiting.size, now_ms)
+        self._lanes.took(model)
+        self.remove(waiting.id)
+        return Assignment(waiting, model, node, reason)
+
+    def _in_time(self, waiting: Waiting, slot: Slot, now_ms: int) -> bool:
+        """Whether it may end there before its deadline."""
+        least_ms = self._fleet.durations.least_ms(slot, waiting.size, now_ms)
+        return now_ms + least_ms <= waiting.deadline_ms and slot not in waiting.too_slow
+
+    def _is_doubtful(self, waiting: Waiting, model: str, now_ms: int) -> bool:
+        """Whether more than half of its time is over, and what is left is probably too short."""
+        left_ms = waiting.deadline_ms - now_ms
+        if waiting.doubtful or now_ms - waiting.admitted_ms < left_ms:
+            return False
+        enough_ms = self._fleet.durations.enough_ms
+        found = (enough_ms(each, waiting.size, now_ms) for each in self._fleet.offers[model].places)
+        return left_ms < min((each_ms for each_ms in found if each_ms), default=0)
+
+    def _let_others_first(self, waiting: Waiting) -> None:
+        self.remove(waiting.id)
+        self.add(replace(waiting, doubtful=True))
+
+    def _find_late(self, now_ms: int) -> Iterator[Waiting]:
+        """Those for whom what they wait for is too slow on every node. Each is to be moved on
+        before the next is asked for.
+        """
+        for lane in list(self._lanes):
+            route, model = lane.key.route, lane.reach.active
+            if model is not None:
+                places = self._fleet.offers[model].places
+                while (head := lane.deadlines.head()) is not None:
+                    waiting = head[2].waiting
+                    if any(self._in_time(waiting, place, now_ms) for place in places):
+                        break
+                    yield waiting
+            elif route.too_slow and self._elsewhere(route) != route.position:
+                for entry in list(lane):  # whose faster node is gone
+                    yield entry.waiting
+
+    def _move_on(self, waiting: Waiting, now_ms: int) -> None:
+        """Let it wait elsewhere; where it could end in time nowhere it waits no longer."""
+        offers = self._fleet.offers
+        found = (offers[model].places for model in waiting.candidates if model in offers)
+        slow = {
+            slot for places in found for slot in places if not self._in_time(waiting, slot, now_ms)
+        }
+        moved = replace(waiting, too_slow=waiting.too_slow | slow)
+        if reach(moved.route, offers).active is None:
+            position = self._elsewhere(moved.route)
+            if position is None:
+                self.remove(waiting.id)
+                least_ms, slot = self._fleet.durations.fastest(moved.too_slow, moved.size)
+                self._late.append(Late(waiting, waiting.deadline_ms - now_ms, least_ms, slot))
+                return
+            moved = replace(moved, position=position)
+        self.remove(waiting.id)
+        self.add(moved)
 
     def _advance(self, now_ms: int) -> None:
         if self._laid_out_for != self._fleet.offers_version:
@@ -171,14 +270,15 @@ class Backlog:
         """The next position that is offered, else one whose node may return, else none."""
         after = route.position + 1
         order = (*range(after, len(route.candidates)), *range(after))
-        left = [
-            index
-            for index in order
-            if route.candidates[index] not in self._fleet.barred
-            and route.candidates[index] not in route.too_small
-        ]
+        left = [index for index in order if self._may_answer(route.candidates[index], route)]
         offered = (index for index in left if route.candidates[index] in self._fleet.offers)
         return next(offered, left[0] if left else None)
+
+    def _may_answer(self, model: str, route: Route) -> bool:
+        """Whether it is worth waiting for, be it for its node to return."""
+        if model in self._fleet.offers:
+            return is_open(model, route, self._fleet.offers)
+        return model not in self._fleet.barred and model not in route.too_small
 
     def _line_up(self, entry: Entry) -> None:
         waiting = entry.waiting
@@ -191,13 +291,3 @@ def _wait_bounds_ms(config: Config) -> Mapping[Priority, int]:
     return {
         priority: int(bounds.wait_bound_s * 1000) for priority, bounds in config.priorities.items()
     }
-
-
-def _why(choice: Choice) -> str:
-    route, reach = choice.lane.key.route, choice.lane.reach
-    wanted = route.candidates[route.position]
-    if choice.preference > 0:
-        return f"waited too long for {reach.active or wanted}"
-    if choice.model != wanted:
-        return f"no live node offers {wanted}"
-    return "first choice" if route.position == 0 else "next candidate after a failure"

@@ -66,6 +66,7 @@ def _configured(settings: ModelConfig) -> Offer:
         need_mib=settings.need_mib or 0,
         noise=False,
         degraded=False,
+        places=frozenset(),
     )
 
 

@@ -100,6 +100,8 @@ def after_failure(
         attempt=waiting.attempt + 1,
         charged=waiting.charged + failed.reason.charge,
         not_before_ms=0,
+        too_slow=frozenset(),
+        doubtful=False,
     )
     active, overdue = reach(waiting.route, offers)
     if rule.backoff and failed.model in (active, *overdue):

@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterator, Mapping
 from operator import attrgetter
 from typing import NamedTuple
 
+from services.router.policy.flight import Slot
 from services.router.policy.reach import Reach, reach
-from services.router.policy.request import Route
+from services.router.policy.request import Route, Size
 from services.router.policy.timeline import Entry, Item, Timeline
 from services.router.policy.view import Offer
 from shared.events.base import Priority
@@ -14,8 +15,8 @@ from shared.events.base import Priority
 RANKS = {priority: rank for rank, priority in enumerate(Priority)}
 """0 is the most urgent class."""
 
-AGE = attrgetter("first")
-CLASS_AND_AGE = attrgetter("rank", "first")
+AGE = attrgetter("doubtful", "first")
+CLASS_AND_AGE = attrgetter("rank", "doubtful", "first")
 
 PATIENT_TURNS = 4
 """Of so many turns of a model one goes by age alone."""
@@ -27,6 +28,8 @@ class LaneKey(NamedTuple):
     route: Route
     priority: Priority
     tenant: str
+    size: Size
+    doubtful: bool
 
 
 class Lane(Timeline):
@@ -36,9 +39,18 @@ class Lane(Timeline):
         super().__init__()
         self.key = key
         self.rank = RANKS[key.priority]
+        self.doubtful = key.doubtful
+        self.is_choosy = bool(key.route.too_slow)
         self.reach = Reach(None, ())
+        self.deadlines = Timeline()
+        """The same entries: of one size, so that who is late first has the first deadline."""
         self.first: Item
         """The head; kept up to date by `Lanes`, which drops a lane that has none."""
+
+    def may_use(self, model: str, nodes: Collection[str]) -> bool:
+        """Whether it is too slow for these requests on some of the nodes only, or on none."""
+        too_slow = self.key.route.too_slow
+        return not too_slow or any(Slot(node, model) not in too_slow for node in nodes)
 
 
 class Choice(NamedTuple):
@@ -46,6 +58,7 @@ class Choice(NamedTuple):
 
     rank: int
     """Of its class; 0 for all where age alone counts."""
+    doubtful: bool
     overdue_ms: int
     """When its wait reached the bound of its class."""
     order: int
@@ -64,24 +77,31 @@ class Lanes:
         self._active: defaultdict[str, set[Lane]] = defaultdict(set)
         self._overdue: defaultdict[str, set[Lane]] = defaultdict(set)
         self._turns: Counter[str] = Counter()
+        self._choosy = 0
+        """Lanes for which some nodes are too slow."""
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._lanes.values())
 
     def add(self, overdue_ms: int, entry: Entry, offers: Mapping[str, Offer]) -> None:
         waiting = entry.waiting
-        key = LaneKey(waiting.route, waiting.priority, waiting.tenant)
+        key = LaneKey(
+            waiting.route, waiting.priority, waiting.tenant, waiting.size, waiting.doubtful
+        )
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = Lane(key)
+            self._choosy += lane.is_choosy
             self._index(lane, offers)
         lane.push(overdue_ms, entry)
+        lane.deadlines.push(waiting.deadline_ms, entry)
         entry.queue = lane
         self._refresh(lane)
 
     def left(self, lane: Lane) -> None:
         """An entry of this lane has died."""
         lane.buried()
+        lane.deadlines.buried()
         self._refresh(lane)
 
     def lay_out(self, offers: Mapping[str, Offer]) -> None:
@@ -91,19 +111,21 @@ class Lanes:
         for lane in self._lanes.values():
             self._index(lane, offers)
 
-    def first_for(self, model: str, now_ms: int) -> Choice | None:
-        """Who should get a free slot of this model: of the most urgent class that waits for it,
-        or, when it is the turn of the patient, of all, the head that is overdue first.
+    def first_for(self, model: str, nodes: Collection[str], now_ms: int) -> Choice | None:
+        """Who should get a slot of this model that is free on one of the nodes: of the most urgent
+        class that waits for it, or, when it is the turn of the patient, of all, the head that is
+        overdue first.
         """
-        by_age = self._turns[model] % PATIENT_TURNS == PATIENT_TURNS - 1
-        choices = []
-        lanes = self._active.get(model)
-        if lanes:
-            choices.append(_choice(lanes, model, by_age=by_age))
+        active: Collection[Lane] = self._active.get(model, ())
         late = [lane for lane in self._overdue.get(model, ()) if lane.first[0] <= now_ms]
-        if late:
-            choices.append(_choice(late, model, by_age=by_age))
-        return min(choices, default=None)
+        if self._choosy:
+            active = [lane for lane in active if lane.may_use(model, nodes)]
+            late = [lane for lane in late if lane.may_use(model, nodes)]
+        if not active and not late:
+            return None
+        by_age = self._turns[model] % PATIENT_TURNS == PATIENT_TURNS - 1
+        found = [_choice(lanes, model, by_age=by_age) for lanes in (active, late) if lanes]
+        return min(found)
 
     def took(self, model: str) -> None:
         """A slot of this model was given away."""
@@ -115,6 +137,7 @@ class Lanes:
             lane.first = head
             return
         del self._lanes[lane.key]
+        self._choosy -= lane.is_choosy
         self._unindex(lane)
 
     def _index(self, lane: Lane, offers: Mapping[str, Offer]) -> None:
@@ -145,4 +168,5 @@ def _choice(lanes: Collection[Lane], model: str, *, by_age: bool) -> Choice:
     lane = min(lanes, key=AGE if by_age else CLASS_AND_AGE)
     overdue_ms, order, entry = lane.first
     preference = 0 if model == lane.reach.active else 1 + lane.reach.overdue.index(model)
-    return Choice(0 if by_age else lane.rank, overdue_ms, order, preference, model, entry, lane)
+    rank = 0 if by_age else lane.rank
+    return Choice(rank, lane.doubtful, overdue_ms, order, preference, model, entry, lane)

@@ -22,12 +22,8 @@ def reach(route: Route, offers: Mapping[str, Offer]) -> Reach:
     Fallbacks are never come upon in passing: a request gets there by its position, that is by
     failure, or by having waited too long.
     """
-    candidates, position, too_small = route
-    offered = [
-        index
-        for index, model in enumerate(candidates)
-        if model in offers and model not in too_small
-    ]
+    candidates, position = route.candidates, route.position
+    offered = [index for index, model in enumerate(candidates) if is_open(model, route, offers)]
     for index in sorted(offered, key=lambda index: (index < position, index)):
         if index == position or not offers[candidates[index]].fallback:
             active = index
@@ -36,3 +32,11 @@ def reach(route: Route, offers: Mapping[str, Offer]) -> Reach:
         return Reach(None, tuple(candidates[index] for index in offered))
     later = (index for index in offered if index > position and index != active)
     return Reach(candidates[active], tuple(candidates[index] for index in later))
+
+
+def is_open(model: str, route: Route, offers: Mapping[str, Offer]) -> bool:
+    """Whether a live node offers it that is neither too small nor too slow."""
+    offer = offers.get(model)
+    if offer is None or model in route.too_small:
+        return False
+    return not offer.places <= route.too_slow

@@ -1,8 +1,9 @@
 """What the policy sees of the world: the nodes as last heard, and which slots are free."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from services.router.policy.durations import Durations
 from services.router.policy.flight import Flight, Slot
 from shared.events.base import Operation
 from shared.events.models import LocalModel, ModelState, NodeHeartbeat, ResidentModel
@@ -55,6 +56,8 @@ class Offer:
     """The largest."""
     noise: bool
     degraded: bool
+    places: frozenset[Slot]
+    """Itself, on each of the nodes."""
 
     @property
     def fallback(self) -> bool:
@@ -91,6 +94,7 @@ class Fleet:
         self.resident: frozenset[str] = frozenset()
         """Models that some node could run without a load."""
         self.flight = Flight()
+        self.durations = Durations()
         self._refused: Mapping[str, Barred] = {}
         self._free: dict[str, dict[str, int]] = {}
 
@@ -144,17 +148,14 @@ class Fleet:
     def free_slots(self, node: str, model: str) -> int:
         return self._free.get(model, {}).get(node, 0)
 
-    def models_with_slots(self) -> Iterable[str]:
-        """Models with a free slot on some node."""
-        return self._free.keys()
+    def models_with_slots(self) -> Mapping[str, Mapping[str, int]]:
+        """By model with a free slot on some node, how many there are on which."""
+        return self._free
 
-    def best_node(self, model: str) -> str:
-        """The node where the model has most free slots; of equals the first by name.
-
-        Raise `KeyError` where no node has one.
-        """
-        free = self._free[model]
-        return min(free, key=lambda node: (-free[node], node))
+    def best_nodes(self, model: str) -> list[str]:
+        """The nodes where the model has free slots, those with most of them first, then by name."""
+        free = self._free.get(model, {})
+        return sorted(free, key=lambda node: (-free[node], node))
 
     def _count(self, slot: Slot) -> None:
         node = self.nodes.get(slot.node)
@@ -168,11 +169,11 @@ class Fleet:
                 del self._free[slot.model]
 
     def _list_offers(self) -> None:
-        found: dict[str, list[LocalModel]] = {}
+        found: dict[str, dict[str, LocalModel]] = {}
         for node in self.nodes.values():
             if node.alive:
                 for model in node.inventory.values():
-                    found.setdefault(model.name, []).append(model)
+                    found.setdefault(model.name, {})[node.name] = model
         self.offers = {
             name: _combine(models) for name, models in found.items() if name not in self._refused
         }
@@ -194,11 +195,13 @@ def _offering(node: Node) -> tuple[object, ...]:
     return node.alive, node.inventory, node.left_out
 
 
-def _combine(models: list[LocalModel]) -> Offer:
+def _combine(by_node: Mapping[str, LocalModel]) -> Offer:
+    models = by_node.values()
     return Offer(
         operations=frozenset.intersection(*(frozenset(model.operations) for model in models)),
         context_tokens=max(model.context_tokens for model in models),
         need_mib=max(model.need_mib for model in models),
         noise=any(model.noise for model in models),
         degraded=any(model.degraded for model in models),
+        places=frozenset(Slot(node, model.name) for node, model in by_node.items()),
     )

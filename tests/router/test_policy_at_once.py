@@ -1,0 +1,43 @@
+"""Who comes while nobody waits goes at once, or leaves nothing behind."""
+
+from services.router.policy.flight import Slot
+from tests.router.backlogs import NOW_MS, backlog_of, just, learn, one_slot
+
+
+def test_a_free_slot_is_taken_at_once() -> None:
+    fleet = one_slot("qwen")
+    backlog = backlog_of(fleet)
+
+    assignment = backlog.at_once(just("r1"))
+
+    assert assignment is not None
+    assert (assignment.waiting.id, assignment.model, assignment.node) == ("r1", "qwen", "a")
+    assert fleet.free_slots("a", "qwen") == 0
+    assert "r1" not in backlog
+
+
+def test_without_a_free_slot_it_is_as_if_it_had_not_come() -> None:
+    fleet = one_slot("qwen")
+    fleet.start("running", "a", "qwen")
+    backlog = backlog_of(fleet)
+
+    assert backlog.at_once(just("r1")) is None
+
+    assert len(backlog) == 0
+    assert not any(backlog.lengths.values())
+    backlog.add(just("r1"))
+    fleet.end("running")
+    assert backlog.next_assignment(NOW_MS) is not None
+
+
+def test_who_would_end_too_late_is_not_ended_before_it_was_admitted() -> None:
+    fleet = one_slot("qwen")
+    learn(fleet, "a", "qwen", 500)
+    backlog = backlog_of(fleet)
+    late = just("r1", deadline_ms=NOW_MS + 499)
+
+    assert backlog.at_once(late) is None
+    assert backlog.late(NOW_MS) == []
+
+    backlog.add(late)
+    assert [each.slot for each in backlog.late(NOW_MS)] == [Slot("a", "qwen")]
