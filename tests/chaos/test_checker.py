@@ -16,6 +16,7 @@ from tests.chaos.trail import Trail
 
 ASKED = "r1"
 WORDS = "77.1:1/3 77.1:2/3 77.1:3/3"
+SECOND_END = final_id(ASKED, "9-0")
 HALF = "77.1:1/3 77.1:2/3"
 
 
@@ -100,6 +101,37 @@ def test_who_asks_for_other_things_under_a_known_id_hears_of_that_and_of_no_othe
     told.keep("requests", **row, attempts=0)
 
     assert violations(told.evidence) == []
+
+
+def reborn() -> Telling:
+    """What is asked again after a leap of the clock is a request of its own, with its own end."""
+    told = Telling()
+    told.tape.leaps_s.append(told.tape.reads + 0.5)
+    told.say(INBOX, id=ASKED, data={"number": 1})
+    told.attempt("routed", 1)
+    told.attempt("started", 1)
+    told.evidence.trace.append((1, "77.2"))
+    data = {
+        "attempt": 1,
+        "node": "n1",
+        "engine": "openai",
+        "content": WORDS.replace("77.1", "77.2"),
+    }
+    told.end("completed", data, end_id=SECOND_END)
+    told.keep("requests", event_id=SECOND_END, outcome="completed", attempts=1)
+    return told
+
+
+def test_a_request_that_is_asked_again_after_a_leap_has_two_ends_and_two_rows() -> None:
+    assert violations(reborn().evidence) == []
+
+
+def test_of_two_lives_both_are_in_the_trail() -> None:
+    told = reborn()
+    told.lose("requests")
+    told.keep("requests", event_id=SECOND_END, outcome="completed", attempts=1)
+
+    assert "1 rows in the trail" in "\n".join(violations(told.evidence))
 
 
 LIES: dict[str, tuple[Callable[[Telling], object], str]] = {
