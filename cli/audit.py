@@ -1,11 +1,15 @@
 """What the audit trail knows of a request, in words. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 Row = Mapping[str, Any]
 """A row of the trail as JSON: what is not known is absent, times are ISO 8601."""
+
+Use = tuple[Row, Sequence[Row]]
+"""A request and its attempts, where an id may have named several."""
 
 HEADINGS = ("ended", "id", "outcome", "task", "model", "node", "principal", "tokens", "ms")
 
@@ -69,6 +73,24 @@ def tell(request: Row, attempts: Sequence[Row]) -> Iterator[str]:
     for name in SHOWN:
         if name in request and request[name] is not False:
             yield f"{name}: {request[name]}"
+
+
+def uses_of(requests: Sequence[Row], attempts: Sequence[Row]) -> list[Use]:
+    """Each request of one id with its own attempts, the one that ended last first."""
+    by_entry = defaultdict[str, list[Row]](list)
+    for attempt in attempts:
+        by_entry[attempt.get("inbox_entry", "")].append(attempt)
+    newest_first = sorted(requests, key=lambda each: _moment(each["finished_at"]), reverse=True)
+    return [(request, by_entry[request.get("inbox_entry", "")]) for request in newest_first]
+
+
+def tell_uses(uses: Sequence[Use]) -> Iterator[str]:
+    """The lines of `audit show` where an id was used again, after what it named had been over."""
+    yield f"{len(uses)} requests had this id, one after the other; the latest comes first."
+    for request, attempts in uses:
+        yield ""
+        yield f"--- ended {_moment(request['finished_at']).isoformat(sep=' ', timespec='seconds')}"
+        yield from tell(request, attempts)
 
 
 def _parts(request: Row) -> str:

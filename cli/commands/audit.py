@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from cli.audit import HEADINGS, cells, tell
+from cli.audit import HEADINGS, Use, cells, tell, tell_uses, uses_of
 from cli.columns import columns, visible
 from cli.commands.options import Data, Json
 from cli.errors import UserError
@@ -67,20 +67,24 @@ def show(
 ) -> None:
     """One request with its attempts: when each stage was, where it ran, what it took.
 
+    An id may be used again an hour after its end: every use is shown, newest first; in --json those
+    before the newest are `earlier`.
+
     Example: ./roundhouse audit show 019ab2c4f6e89a1b2c3d4e5f00000001
     """
     wanted = argument_text(request)
-    answer = asyncio.run(_ask(data, _query(request_id=wanted)))
-    if not answer["requests"]:
+    uses = asyncio.run(_uses(data, _query(request_id=wanted, limit=MAX_PAGE)))
+    if not uses:
         raise UserError(
             f"The audit trail knows nothing of {wanted}.",
             "It knows requests from their end on; ./roundhouse why tells of those under way.",
         )
-    [found], attempts = answer["requests"], answer["attempts"]
     if as_json:
-        typer.echo(json.dumps({**found, "tries": attempts}, indent=1))
+        documents = [{**request, "tries": attempts} for request, attempts in uses]
+        earlier = {"earlier": documents[1:]} if documents[1:] else {}
+        typer.echo(json.dumps({**documents[0], **earlier}, indent=1))
         return
-    for line in tell(found, attempts):
+    for line in tell(*uses[0]) if len(uses) == 1 else tell_uses(uses):
         typer.echo(visible(line))
 
 
@@ -116,6 +120,15 @@ def _pages(limit: int) -> Iterator[int]:
         yield min(MAX_PAGE, limit - first)
 
 
-async def _ask(data: Path | None, query: AuditQueryRequested) -> dict[str, Any]:
+async def _uses(data: Path | None, query: AuditQueryRequested) -> list[Use]:
+    """All that were asked for under an id, each with its attempts, newest first."""
+    requests: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
     async with connected(data) as connection:
-        return await ask(connection, query, SERVICE)
+        while True:
+            page = await ask(connection, query, SERVICE)
+            requests += page["requests"]
+            attempts += page["attempts"]
+            if "next" not in page:
+                return uses_of(requests, attempts)
+            query = query.model_copy(update={"before": page["next"]})

@@ -56,6 +56,7 @@ STORY_ATTRIBUTES: dict[str, Schema] = {
     "attempt": _text("The last attempt; 0: there was none.", pattern="^[0-9]+$"),
     "node": _text("Where the last attempt was sent."),
     "route": _text("Why the router sent it there."),
+    "inboxentry": _text("Id of the inbox entry that was admitted: which use of the request's id."),
     "receivedms": _text(
         "When the store took the request: milliseconds since 1970, by its clock.", **_MILLISECONDS
     ),

@@ -23,6 +23,8 @@ HERE = Path(__file__).parent
 CONNECT_S = 2
 CONNECTIONS = 3
 ANSWER_S = 5.0
+MIGRATION_S = 1800.0
+"""New keys for a million rows take three seconds. Until then entries wait in the streams."""
 SILENT_S = 4.0
 PRUNED_AT_ONCE = 10_000
 MIGRATING = 7_283_466
@@ -99,11 +101,15 @@ class Database:
     async def search(self, terms: Mapping[str, Any]) -> list[DictRow]:
         return await self._rows("search", terms)
 
-    async def request(self, request_id: str) -> tuple[DictRow, list[DictRow]] | None:
-        """One request and its attempts."""
-        terms = {"request_id": request_id}
-        found = await self._rows("request", terms)
-        return (found[0], await self._rows("attempts", terms)) if found else None
+    async def request(self, terms: Mapping[str, Any]) -> list[DictRow]:
+        """What an id names: a row for each use of it, newest first."""
+        return await self._rows("request", terms)
+
+    async def attempts(self, requests: Sequence[DictRow]) -> list[DictRow]:
+        """Those of uses of one id."""
+        entries = [row["inbox_entry"] for row in requests]
+        terms = {"request_id": requests[0]["request_id"], "inbox_entries": entries}
+        return await self._rows("attempts", terms)
 
     async def prune(self) -> None:
         """Forget the ids of events that no stream can deliver any more, some at a time."""
@@ -128,9 +134,10 @@ class Database:
         """
         try:
             await self._pool.open()
-            async with asyncio.timeout(ANSWER_S), self._pool.connection() as connection:
+            limit = asyncio.timeout(ANSWER_S)
+            async with limit, self._pool.connection() as connection:
                 if not self._migrated:
-                    await migrate(connection)
+                    await migrate(connection, limit)
                 yield connection
             self._migrated = True
         except OF_THE_DATA:
@@ -149,21 +156,27 @@ class Database:
             self._away = None
 
 
-async def migrate(connection: AsyncConnection[DictRow]) -> None:
-    """Apply what was not applied yet, in the connection's transaction; one process at a time."""
+async def migrate(connection: AsyncConnection[DictRow], limit: asyncio.Timeout) -> None:
+    """Apply what was not applied yet, in the connection's transaction; one process at a time.
+
+    What is to be applied gets the time that it takes.
+    """
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", [MIGRATING])
     await connection.execute(sql("migrations"))
     rows = await (await connection.execute("SELECT version FROM migrations")).fetchall()
     applied = {row["version"] for row in rows}
+    now_s = asyncio.get_running_loop().time
     for file in sorted((HERE / "migrations").glob("*.sql")):
         version, _, name = file.stem.partition("_")
         if int(version) in applied:
             continue
+        limit.reschedule(now_s() + MIGRATION_S)
         await connection.execute(file.read_bytes())
         await connection.execute(
             "INSERT INTO migrations (version, name) VALUES (%s, %s)", [int(version), name]
         )
         log.info("migrated", version=int(version), name=name)
+    limit.reschedule(now_s() + ANSWER_S)
 
 
 @cache

@@ -149,18 +149,23 @@ class Trail:
 
     async def _found(self, query: AuditQueryRequested) -> dict[str, Any]:
         self._database.must_be_there()
+        terms: dict[str, Any] = {"before": query.before, "limit": query.limit + 1}
         if query.request_id is not None:
-            found = await self._database.request(query.request_id)
-            requests, attempts = ([found[0]], found[1]) if found else ([], [])
-            return {"requests": _document(requests), "attempts": _document(attempts)}
+            rows = await self._database.request(terms | {"request_id": query.request_id})
+            page = rows[: query.limit]
+            attempts = await self._database.attempts(page) if page else []
+            return {**_page(rows, query.limit), "attempts": _document(attempts)}
         since = query.since_ms
-        terms = query.model_dump(include={"task", "model", "node", "principal", "outcome"})
-        terms |= {"before": query.before, "limit": query.limit + 1}
+        terms |= query.model_dump(include={"task", "model", "node", "principal", "outcome"})
         terms |= {"since": None if since is None else datetime.fromtimestamp(since / 1000, UTC)}
-        rows = await self._database.search(terms)
-        page = rows[: query.limit]
-        further = {"next": page[-1]["seq"]} if len(rows) > query.limit else {}
-        return {"requests": _document(page), **further}
+        return _page(await self._database.search(terms), query.limit)
+
+
+def _page(rows: Sequence[DictRow], limit: int) -> dict[str, Any]:
+    """As many as were asked for and, where there are more, where the next page begins."""
+    page = rows[:limit]
+    further = {"next": page[-1]["seq"]} if len(rows) > limit else {}
+    return {"requests": _document(page), **further}
 
 
 def _document(rows: Sequence[DictRow]) -> list[dict[str, Any]]:

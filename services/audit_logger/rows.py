@@ -32,6 +32,11 @@ class Story:
     def text(self, name: str) -> str | None:
         return _clean(self.attributes.get(name, "")) or None
 
+    @property
+    def inbox_entry(self) -> str:
+        """Which use of the request's id it is about; "" where an older version admitted it."""
+        return self.text("inboxentry") or ""
+
     def number(self, name: str) -> int | None:
         text = self.attributes.get(name, "")
         return int(text) if text else None
@@ -84,6 +89,7 @@ def _request(request_id: str, outcome: str, attempts: int, story: Story) -> Row:
     names = ("principal", "tenant", "dataclass", "task", "priority", "operation", "model", "node")
     return {
         "request_id": request_id,
+        "inbox_entry": story.inbox_entry,
         "outcome": outcome,
         "attempts": attempts,
         **{name: story.text(name) for name in (*names, "traceparent", "fingerprint")},
@@ -132,6 +138,7 @@ def _why(event: InferenceFailed | InferenceRejected) -> Row:
 def _attempt(request_id: str, attempt: int, outcome: str, story: Story) -> Row:
     return {
         "request_id": request_id,
+        "inbox_entry": story.inbox_entry,
         "attempt": attempt,
         "outcome": outcome,
         "model": story.text("model"),

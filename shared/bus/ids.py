@@ -26,9 +26,21 @@ def derived_id(event_type: str, subject: str, ordinal: str = "") -> str:
     return _named(f"{event_type}\x1f{subject}\x1f{ordinal}")
 
 
-def final_id(request_id: str) -> str:
-    """The id of a request's one final event, whichever its type."""
-    return _named(f"{request_id}\x1ffinal")
+def final_id(request_id: str, inbox_entry: str = "") -> str:
+    """The id of a request's one final event, whichever its type.
+
+    `inbox_entry` was admitted: it tells the uses of a request id apart, and is the same where a
+    store that crashed admits it once more. A refused conflict has an id of its own, and none.
+    """
+    return _named(f"{request_id}\x1ffinal@{inbox_entry}")
+
+
+def attempt_id(
+    event_type: str, request_id: str, inbox_entry: str, attempt: int, reason: str = ""
+) -> str:
+    """The id of an event about an attempt; those that it may have several of also say why."""
+    which = f"{attempt}:{reason}" if reason else f"{attempt}"
+    return derived_id(event_type, request_id, f"{which}@{inbox_entry}")
 
 
 def idempotent_request_id(principal: str, key: str) -> str:

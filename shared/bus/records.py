@@ -6,8 +6,6 @@ from enum import StrEnum
 
 from pydantic_core import from_json
 
-from shared.bus.envelope import attributes
-from shared.bus.ids import derived_id
 from shared.bus.scripts import Argument
 from shared.events.base import Event, Priority
 from shared.events.inference import InferenceDispatched, InferenceRejected, InferenceRouted
@@ -151,12 +149,6 @@ def row(request_id: bytes, score: bytes, chain: bytes, values: Sequence[bytes]) 
         operation,
         *(int(value or 0) for value in values[len(TEXTS) :]),
     )
-
-
-def complete(event: Event, source: str, ordinal: str) -> list[str | bytes]:
-    """All fields of an event that a script publishes as it is."""
-    event_id = derived_id(event.type, event.subject, ordinal)
-    return [*attributes(event.type, event_id, source, event.subject), "data", to_data(event)]
 
 
 def to_data(event: Event) -> str:

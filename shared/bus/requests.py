@@ -18,10 +18,9 @@ from shared.bus.records import (
     Admission,
     Retry,
     Sent,
-    complete,
     to_data,
 )
-from shared.bus.scripts import Argument, Fields, script
+from shared.bus.scripts import Argument, script
 from shared.bus.writer import Writer
 from shared.events.base import Priority
 from shared.events.inference import (
@@ -182,8 +181,8 @@ class RequestRecords:
                 "node": node,
                 "only_waiting": int(only_waiting),
                 "data": to_data(final),
+                "stop_data": to_data(stop),
             },
-            events={"stop_event": complete(stop, ROUTER, f"{attempt}:{reason}")},
         )
 
     async def preempt(self, token: str, request_id: str, attempt: int, node: str) -> str:
@@ -198,8 +197,7 @@ class RequestRecords:
                 "request": self._keys.request(request_id),
                 "stop": self._keys.stream(InferenceStopRequested, node),
             },
-            args={"id": request_id, "attempt": attempt},
-            events={"stop_event": complete(stop, ROUTER, f"{attempt}:preempted")},
+            args={"id": request_id, "attempt": attempt, "stop_data": to_data(stop)},
         )
         return _status(reply)
 
@@ -231,15 +229,13 @@ class RequestRecords:
         token: str,
         keys: dict[str, str],
         args: dict[str, Argument],
-        events: dict[str, Fields] | None = None,
         rest: Sequence[Argument] = (),
     ) -> list[Any]:
         reply = await self._writer.run(
             script(name),
             {**keys, "fence": self._fence_key},
             {**args, "token": token, "time": utc_now()},
-            events,
-            rest,
+            rest=rest,
         )
         if reply[0] == b"fenced":
             raise FencedError(name)

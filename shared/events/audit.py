@@ -12,7 +12,7 @@ MAX_PAGE = 100
 
 
 class AuditQueryRequested(Event):
-    """Somebody wants to see requests in the audit trail: one by its id, or the latest that match.
+    """Somebody wants to see requests in the audit trail: those of an id, or the latest that match.
 
     The answer goes to the reply stream that the attribute `replyto` names.
     """
@@ -22,7 +22,10 @@ class AuditQueryRequested(Event):
 
     asked_by: Name
     request_id: Annotated[
-        str | None, Field(description="this one, with its attempts; nothing else then counts")
+        str | None,
+        Field(
+            description="each use of this id, with attempts; then only `before` and `limit` count"
+        ),
     ] = None
     since_ms: Annotated[int | None, Field(ge=0, description="ended since, in ms since 1970")] = None
     task: Name | None = None

@@ -239,7 +239,7 @@ FINALS: tuple[type[Event], ...] = (
     InferenceRejected,
     InferenceCancelled,
 )
-"""Exactly one of these per request, always with the same id."""
+"""Exactly one of these per request, always with the same id; see `ids.final_id`."""
 
 STORIES: tuple[type[Event], ...] = (*FINALS, InferenceAttemptFailed)
 """Their attributes tell all that is known of the request until then."""

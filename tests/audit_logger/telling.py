@@ -4,7 +4,7 @@ from typing import Any
 
 import redis.asyncio
 
-from shared.bus.ids import derived_id, final_id
+from shared.bus.ids import attempt_id, final_id
 from shared.bus.keys import Keys
 from shared.events.base import Event
 from shared.events.inference import (
@@ -33,6 +33,7 @@ STORY = {
     "node": "gpu-1",
     "attempt": "1",
     "route": "resident; gpu-1 has most free slots (2)",
+    "inboxentry": f"{BEGAN_MS}-0",
     "receivedms": str(BEGAN_MS),
     "admittedms": str(BEGAN_MS + 2),
     "dispatchedms": str(BEGAN_MS + 10),
@@ -86,10 +87,10 @@ def attempt_failed(request: str, attempt: int = 1) -> InferenceAttemptFailed:
     )
 
 
-def event_id(event: Event) -> str:
+def event_id(event: Event, inbox_entry: str) -> str:
     if isinstance(event, InferenceAttemptFailed):
-        return derived_id(event.type, event.request_id, str(event.attempt))
-    return final_id(event.subject)
+        return attempt_id(event.type, event.request_id, inbox_entry, event.attempt)
+    return final_id(event.subject, inbox_entry)
 
 
 async def publish(client: redis.asyncio.Redis, *events: Event, **story: str) -> None:
@@ -98,7 +99,11 @@ async def publish(client: redis.asyncio.Redis, *events: Event, **story: str) -> 
     for event in events:
         told = {**STORY, "attempt": str(getattr(event, "attempt", 1)), **story}
         fields: Any = {
-            **{"id": event_id(event), "subject": event.subject, "type": event.type},
+            **{
+                "id": event_id(event, told["inboxentry"]),
+                "subject": event.subject,
+                "type": event.type,
+            },
             **told,
             "data": event.model_dump_json(exclude_none=True),
         }

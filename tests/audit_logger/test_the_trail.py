@@ -40,7 +40,7 @@ async def test_a_completed_request_is_a_row_with_all_that_explains_it(
     [row] = await recorded(postgres, 1)
     same = ("traceparent", "task", "priority", "principal", "tenant", "dataclass", "operation")
     assert {name: row[name] for name in same} == {name: STORY[name] for name in same}
-    assert (row["request_id"], row["event_id"]) == ("r1", final_id("r1"))
+    assert (row["request_id"], row["event_id"]) == ("r1", final_id("r1", STORY["inboxentry"]))
     assert (row["outcome"], row["attempts"], row["finish_reason"]) == ("completed", 1, "stop")
     assert (row["model"], row["node"], row["engine"]) == ("qwen-7b", "gpu-1", "llama_cpp")
     assert (row["prompt_tokens"], row["completion_tokens"]) == (12, 3)

@@ -39,6 +39,7 @@ async def test_an_unknown_id_becomes_a_waiting_record(scene: Scene) -> None:
     assert int(record.pop("deadline_ms")) == admitted_ms + DEADLINE_MS
     assert len(record.pop("fingerprint")) == 40
     assert int(record.pop("received_ms")) <= admitted_ms
+    assert record.pop("inbox_entry") == scene.entry.id
     assert record == {
         **{"state": "waiting", "attempt": "0", "charged": "0", "stop": "", "replyto": ASKER},
         **{"priority": "NORMAL", "task": "chat", "model": ""},
@@ -65,7 +66,7 @@ async def test_a_refusal_is_the_final_event_and_answers_the_asker(scene: Scene) 
     stored = await scene.stored()
     [rejected] = stored.events(InferenceRejected)
     assert answer == "rejected"
-    assert rejected["id"] == final_id(REQUEST)
+    assert rejected["id"] == final_id(REQUEST, scene.entry.id)
     assert rejected["data"] == REFUSAL.model_dump_json()
     assert rejected["principal"] == "local"
     assert stored.record(REQUEST)["reason"] == FailureReason.SATURATED

@@ -10,7 +10,10 @@ from tests.bus.scene import STATES, Scene
 from tests.bus.stored import Stored
 
 UNKNOWN = ("none", "cancelled_early")
-TIMES = {"received_ms", "admitted_ms", "deadline_ms", "dispatched_ms", "entry", "traceparent"}
+TIMES = {
+    *("received_ms", "admitted_ms", "deadline_ms", "dispatched_ms"),
+    *("inbox_entry", "entry", "traceparent"),
+}
 
 
 @pytest.mark.parametrize("state", [each for each in STATES if each not in UNKNOWN])

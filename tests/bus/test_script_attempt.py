@@ -9,7 +9,7 @@ import pytest
 
 from shared.bus.attempts import TOLD, Attempt, Piece
 from shared.bus.envelope import Entry
-from shared.bus.ids import derived_id
+from shared.bus.ids import attempt_id
 from shared.bus.records import WORKER
 from shared.events.inference import InferenceDispatched, InferenceStarted
 from tests.bus.facts import (
@@ -81,7 +81,7 @@ async def test_the_start_is_announced_with_what_the_record_knows(scene: Scene) -
     await scene.reach("running")
 
     [started] = (await scene.stored()).events(InferenceStarted)
-    assert started["id"] == derived_id(InferenceStarted.type, REQUEST, "1")
+    assert started["id"] == attempt_id(InferenceStarted.type, REQUEST, scene.entry.id, 1)
     assert started["traceparent"] == TRACEPARENT
     assert {name: started[name] for name in ("task", "tenant", "model")} == {
         **{"task": "chat", "tenant": "local", "model": MODEL}

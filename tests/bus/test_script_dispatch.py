@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.bus.ids import derived_id
+from shared.bus.ids import attempt_id
 from shared.bus.records import WORKER
 from shared.events.base import Priority
 from shared.events.inference import InferenceDispatched, InferenceRouted
@@ -86,12 +86,12 @@ async def test_the_record_the_indexes_and_both_streams_say_the_same(scene: Scene
         **{"started_ms": "", "route": "free"},
     }
     assert stored.flight == {REQUEST: dispatched_ms + LEASE_MS}
-    assert command["id"] == derived_id(InferenceDispatched.type, REQUEST, "1")
+    assert command["id"] == attempt_id(InferenceDispatched.type, REQUEST, scene.entry.id, 1)
     assert InferenceDispatched.model_validate_json(command["data"]) == InferenceDispatched(
         request_id=REQUEST, attempt=1, model=MODEL
     )
     [routed] = stored.events(InferenceRouted)
-    assert routed["id"] == derived_id(InferenceRouted.type, REQUEST, "1")
+    assert routed["id"] == attempt_id(InferenceRouted.type, REQUEST, scene.entry.id, 1)
     assert routed["correlationid"] == REQUEST
     assert routed["traceparent"] == TRACEPARENT
     assert routed["priority"] == "NORMAL"

@@ -3,7 +3,7 @@
 import pytest
 from pydantic_core import from_json
 
-from shared.bus.ids import derived_id, final_id
+from shared.bus.ids import attempt_id, final_id
 from shared.bus.records import WORKER
 from shared.events.base import Priority
 from shared.events.inference import (
@@ -62,7 +62,7 @@ async def test_what_is_at_no_worker_ends_at_once(scene: Scene, state: str, final
     stored = await scene.stored()
     [event] = stored.events(type(final))
     assert (event["id"], event["data"]) == (
-        final_id(REQUEST),
+        final_id(REQUEST, scene.entry.id),
         final.model_dump_json(exclude_none=True),
     )
     assert stored.flight == {}
@@ -87,7 +87,7 @@ async def test_what_runs_ends_for_its_asker_and_keeps_its_slot(
     assert stored.flight == before.flight
     assert stored.record(REQUEST)["stop"] == reason
     assert stored.record(REQUEST)["reason"] == reason
-    assert stop["id"] == derived_id(InferenceStopRequested.type, REQUEST, f"1:{reason}")
+    assert stop["id"] == attempt_id(InferenceStopRequested.type, REQUEST, scene.entry.id, 1, reason)
     assert from_json(stop["data"]) == {"request_id": REQUEST, "attempt": 1, "reason": reason}
     assert len(stored.stream(InferenceDispatched, NODE).pending[WORKER]) == 1
     assert "final" in stored.replies(ASKER)[-1]

@@ -8,7 +8,7 @@ import pytest
 from pydantic_core import from_json
 
 from shared.bus.attempts import Attempt
-from shared.bus.ids import derived_id, final_id
+from shared.bus.ids import attempt_id, final_id
 from shared.bus.records import WORKER
 from shared.events.inference import (
     FailureReason,
@@ -39,7 +39,7 @@ async def test_a_completed_attempt_ends_the_request(scene: Scene, state: str) ->
 
     stored = await scene.stored()
     [completed] = stored.events(InferenceCompleted)
-    assert completed["id"] == final_id(REQUEST)
+    assert completed["id"] == final_id(REQUEST, scene.entry.id)
     assert completed["source"] == WORKER
     assert completed["traceparent"] == TRACEPARENT
     assert stored.record(REQUEST)["outcome"] == "completed"
@@ -62,7 +62,7 @@ async def test_what_the_scripts_say_has_the_ids_that_everybody_else_derives(scen
         (stored.events(InferenceStarted), InferenceStarted),
     ):
         assert [(each["id"], each["type"], each["subject"]) for each in told] == [
-            (derived_id(event.type, REQUEST, "1"), event.type, REQUEST)
+            (attempt_id(event.type, REQUEST, scene.entry.id, 1), event.type, REQUEST)
         ]
     [completed] = stored.events(InferenceCompleted)
     for each in (*stored.events(InferenceRouted), *stored.events(InferenceStarted), completed):
@@ -82,6 +82,7 @@ async def test_the_end_tells_the_whole_story(scene: Scene) -> None:
     assert {name: told[name.replace("_", "")] for name in stages} == {
         name: record[name] for name in stages
     }
+    assert told["inboxentry"] == scene.entry.id
     same = ("fingerprint", "operation", "inputbytes", "node", "attempt", "route", "priority")
     assert {name: told[name] for name in same} == {name: record[name] for name in same}
 
@@ -148,7 +149,7 @@ async def test_a_released_attempt_waits_for_the_routers_decision(scene: Scene, s
     [failed] = stored.events(InferenceAttemptFailed)
     assert (record["state"], record["last_reason"], record["charged"]) == ("released", "hung", "1")
     assert stored.flight == {REQUEST: 0}
-    assert failed["id"] == derived_id(InferenceAttemptFailed.type, REQUEST, "1")
+    assert failed["id"] == attempt_id(InferenceAttemptFailed.type, REQUEST, scene.entry.id, 1)
     assert failed["data"] == failure(reason=FailureReason.HUNG).model_dump_json(exclude_none=True)
     assert stored.stream(InferenceDispatched, NODE).pending == {WORKER: []}
     assert not [reply for reply in stored.replies(ASKER) if "final" in reply]

@@ -3,7 +3,7 @@
 import pytest
 from pydantic_core import from_json
 
-from shared.bus.ids import derived_id
+from shared.bus.ids import attempt_id
 from shared.events.base import Priority
 from shared.events.inference import InferenceStopRequested
 from tests.bus.facts import NODE, REQUEST
@@ -54,7 +54,9 @@ async def test_a_preempted_attempt_is_asked_to_stop_once(scene: Scene) -> None:
     after = await scene.stored()
     [stop] = after.events(InferenceStopRequested, NODE)
     assert after.record(REQUEST) == before.record(REQUEST) | {"stop": "preempted"}
-    assert stop["id"] == derived_id(InferenceStopRequested.type, REQUEST, "1:preempted")
+    assert stop["id"] == attempt_id(
+        InferenceStopRequested.type, REQUEST, scene.entry.id, 1, "preempted"
+    )
     assert from_json(stop["data"])["reason"] == "preempted"
     assert after.flight == before.flight
 

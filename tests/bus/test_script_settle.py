@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.bus.ids import derived_id, final_id
+from shared.bus.ids import attempt_id, final_id
 from shared.bus.records import ROUTER, WORKER, Retry
 from shared.events.base import Priority
 from shared.events.inference import (
@@ -96,7 +96,7 @@ async def test_a_silent_attempt_is_retried_and_said_to_have_failed(
         **{"stop": "", "charged": "1", "last_reason": "node_lost"},
     }
     assert stored.waiting(Priority.NORMAL) == {REQUEST: float(record["admitted_ms"])}
-    assert failed["id"] == derived_id(InferenceAttemptFailed.type, REQUEST, "1")
+    assert failed["id"] == attempt_id(InferenceAttemptFailed.type, REQUEST, scene.entry.id, 1)
     assert (failed["source"], failed["data"]) == (ROUTER, LOST.model_dump_json(exclude_none=True))
     assert stored.stream(InferenceDispatched, NODE).entries == {}
     assert stored.stream(InferenceDispatched, NODE).pending == {WORKER: []}
@@ -124,7 +124,7 @@ async def test_a_request_without_another_chance_fails(scene: Scene, state: str) 
     record = stored.record(REQUEST)
     [failed] = stored.events(InferenceFailed)
     assert (failed["id"], failed["data"]) == (
-        final_id(REQUEST),
+        final_id(REQUEST, scene.entry.id),
         GIVE_UP.model_dump_json(exclude_none=True),
     )
     assert (record["outcome"], record["reason"]) == ("failed", FailureReason.ATTEMPTS_EXHAUSTED)

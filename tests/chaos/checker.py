@@ -106,9 +106,9 @@ def _ends(tape: Tape, told: dict[str, Story], twice: set[str]) -> Iterator[str]:
         if request_id.partition("#")[0] not in tape.accepted:
             yield f"{request_id}: nobody asked for it"
     for request_id in twice & told.keys():
-        ends = {entry["id"] for entry in told[request_id].finals}
-        if len(ends) != 1 or len(told[request_id].finals) > 2:
-            yield f"{request_id}: {len(told[request_id].finals)} ends in two lives"
+        ends = told[request_id].finals
+        if not 1 <= len(ends) <= 2 or len({entry["id"] for entry in ends}) != len(ends):
+            yield f"{request_id}: {len(ends)} ends in two lives"
 
 
 def _conflicts(tape: Tape, told: dict[str, Story], twice: set[str]) -> Iterator[str]:

@@ -11,6 +11,8 @@ from tests.chaos.engine import Execution
 from tests.chaos.tape import FINALS, INBOX
 from tests.chaos.telling import ASKED, HALF, SECOND, WORDS, Telling
 
+SECOND_END = final_id(ASKED, "9-0")
+
 
 def test_an_honest_story_is_believed() -> None:
     told = Telling()
@@ -98,6 +100,37 @@ def test_an_execution_too_many_is_not_excused_by_an_attempt_that_was_started_aft
     told.attempt("started", 2)
 
     assert "executed 2 times in 1 attempts" in "\n".join(violations(told.evidence))
+
+
+def reborn() -> Telling:
+    """What is asked again after a leap of the clock is a request of its own, with its own end."""
+    told = Telling()
+    told.tape.leaps_s.append(told.tape.reads + 0.5)
+    told.say(INBOX, id=ASKED, data={"number": 1})
+    told.attempt("routed", 1)
+    told.attempt("started", 1)
+    told.execute("77.2")
+    data = {
+        "attempt": 1,
+        "node": "n1",
+        "engine": "openai",
+        "content": WORDS.replace("77.1", "77.2"),
+    }
+    told.end("completed", data, end_id=SECOND_END)
+    told.keep("requests", event_id=SECOND_END, outcome="completed", attempts=1)
+    return told
+
+
+def test_a_request_that_is_asked_again_after_a_leap_has_two_ends_and_two_rows() -> None:
+    assert violations(reborn().evidence) == []
+
+
+def test_of_two_lives_both_are_in_the_trail() -> None:
+    told = reborn()
+    told.lose("requests")
+    told.keep("requests", event_id=SECOND_END, outcome="completed", attempts=1)
+
+    assert "1 rows in the trail" in "\n".join(violations(told.evidence))
 
 
 LIES: dict[str, tuple[Callable[[Telling], object], str]] = {

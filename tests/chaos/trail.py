@@ -35,7 +35,8 @@ def violations(trail: Trail, told: dict[str, Story], twice: set[str]) -> Iterato
     """Exactly one row for each end, and one for each attempt that failed or answered."""
     rows = Counter(row["request_id"] for row in trail.requests)
     for request_id in told.keys() | rows.keys():
-        if rows[request_id] != 1:
+        lives = len(told[request_id].finals) if request_id in twice & told.keys() else 1
+        if rows[request_id] != lives:
             yield f"{request_id}: {rows[request_id]} rows in the trail"
     for row in trail.requests:
         story = told.get(row["request_id"])

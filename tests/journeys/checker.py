@@ -94,7 +94,7 @@ def judge(request: str, story: Story) -> Iterator[str]:
         yield f"{len(story.finals)} ends: {[entry['type'] for entry in story.finals]}"
         return
     [final] = story.finals
-    if final["id"] != final_id(request):
+    if final["id"] != final_id(request, final.get("inboxentry", "")):
         yield "the id of its end is not the one that names it"
     yield from _judge_order(story, final["at"])
     if final["type"] == InferenceCompleted.type:

@@ -11,7 +11,7 @@ from time import monotonic
 
 import pytest
 
-from shared.bus.ids import derived_id
+from shared.bus.ids import attempt_id
 from shared.events.inference import STORIES, InferenceAttemptFailed
 from tests.chaos import trail
 from tests.databases import Postgres
@@ -59,7 +59,7 @@ async def caught_up(stage: Stage, postgres: Postgres) -> None:
     inbox = {row["event_id"] for row in postgres.rows("SELECT event_id FROM inbox")}
     failed = [(name, each) for name, story in told.items() for each in story.failed]
     reports = {
-        derived_id(InferenceAttemptFailed.type, name, str(each["data"]["attempt"]))
+        attempt_id(InferenceAttemptFailed.type, name, each["inboxentry"], each["data"]["attempt"])
         for name, each in failed
     }
     assert inbox == {end["id"] for story in told.values() for end in story.finals} | reports

@@ -22,6 +22,8 @@ from shared.events.notifications import (
     NotificationQueued,
 )
 from shared.events.operations import DeadLetter
+from tests.bus.facts import REQUEST
+from tests.bus.scene import Scene
 from tests.fakes.receiver import Receiver, receiving, status
 from tests.notifier.desk import KEYS, SECRET, SOON_S, Desk, completed, endpoint
 from tests.waiting import until
@@ -179,6 +181,21 @@ async def test_a_notification_has_the_same_id_for_the_same_event_and_endpoint(
     assert set(receiver.ids) == {
         derived_id(NotificationQueued.type, event_id, name) for name in ("n8n", "other")
     }
+
+
+async def test_an_id_of_a_request_that_is_used_again_is_told_under_another_webhook_id(
+    desk: Desk, receiver: Receiver
+) -> None:
+    await desk.configure(n8n=endpoint(receiver))
+    await desk.start()
+
+    async with Scene(desk.client, KEYS) as scene:
+        for number in (1, 2):
+            await scene.reach("completed")
+            await desk.client.delete(KEYS.request(REQUEST), KEYS.result(REQUEST))
+            await until(lambda expected=number: len(receiver.accepted) == expected, SOON_S)
+
+    assert len(set(receiver.ids)) == 2
 
 
 async def test_restricted_data_are_withheld_from_where_they_may_not_go(

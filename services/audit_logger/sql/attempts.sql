@@ -1,1 +1,4 @@
-SELECT * FROM attempts WHERE request_id = %(request_id)s ORDER BY attempt
+SELECT *
+FROM attempts
+WHERE request_id = %(request_id)s AND inbox_entry = ANY(%(inbox_entries)s)
+ORDER BY attempt

@@ -42,7 +42,7 @@ if known[1] and known[1] ~= 'cancelled_early' then
     local other = id .. '#' .. entry
     local ended = cjson.encode({ request_id = other, reason = 'conflict',
       message = 'another request has the id ' .. id .. '; use a new id for new content' })
-    publish_story(key_absent, key_rejected, event_of_end('router', time, other, 'inference.rejected.v1'), ended)
+    publish_story(key_absent, key_rejected, event_of_end('router', time, other, '', 'inference.rejected.v1'), ended)
     if reply_name ~= '' then reply_final(key_reply, other, 0, 'rejected', ended) end
     return { 'conflict' }
   end
@@ -61,20 +61,21 @@ end
 
 local now = now_ms()
 redis.call('HSET', key_request, 'state', 'waiting', 'attempt', '0', 'charged', '0', 'stop', '',
-  'replyto', reply_name, 'received_ms', string.match(entry, '^%d+'), 'admitted_ms', now, 'deadline_ms', now + deadline_ms, 'fingerprint', fingerprint,
+  'replyto', reply_name, 'inbox_entry', entry, 'received_ms', string.match(entry, '^%d+'), 'admitted_ms', now,
+  'deadline_ms', now + deadline_ms, 'fingerprint', fingerprint,
   unpack(ARGV, record.first, record.last))
 local keys = { request = key_request, body = key_body, context = key_context, chain = key_chain,
   result = key_result, waiters = key_waiters, flight = key_flight }
 
 if known[1] == 'cancelled_early' then
   local ended = cjson.encode({ request_id = id, message = 'cancelled before it was admitted', attempts = 0 })
-  publish_story(key_request, key_cancelled, event_of_end('router', time, id, 'inference.cancelled.v1'), ended)
+  publish_story(key_request, key_cancelled, event_of_end('router', time, id, entry, 'inference.cancelled.v1'), ended)
   answer(key_request, key_waiters, id, 0, 'cancelled', ended)
   bury(keys, id, 'cancelled', 'cancelled', ended)
   return { 'cancelled' }
 end
 if verdict == 'rejected' then
-  publish_story(key_request, key_rejected, event_of_end('router', time, id, 'inference.rejected.v1'), refusal)
+  publish_story(key_request, key_rejected, event_of_end('router', time, id, entry, 'inference.rejected.v1'), refusal)
   answer(key_request, key_waiters, id, 0, 'rejected', refusal)
   bury(keys, id, 'rejected', reason, refusal)
   return { 'rejected' }
@@ -85,7 +86,7 @@ if node == '' then
   redis.call('ZADD', key_waiting, now, id)
   return { 'waiting', tostring(now) }
 end
-send_off({ request = key_request, flight = key_flight, node = key_node, routed = key_routed }, time, id, {
+send_off({ request = key_request, flight = key_flight, node = key_node, routed = key_routed }, time, id, entry, {
   attempt = '1', node = node, model = model, position = position, route = route,
   lease_ms = lease_ms, routed_data = routed_data, dispatched_data = dispatched_data }, now)
 return { 'dispatched', tostring(now) }

@@ -1,7 +1,7 @@
 -- The executor's last word on an attempt: the request is completed, or released for the router to settle.
 --! keys request:hash? body:any context:any chain:any result:any waiters:list flight:zset node:stream? completed:stream attempt_failed:stream*
 --! args time id attempt executor entry group outcome reason charge data
-local record = redis.call('HMGET', key_request, 'state', 'attempt', 'executor')
+local record = redis.call('HMGET', key_request, 'state', 'attempt', 'executor', 'inbox_entry')
 local bad = outcome == 'released' and mistyped('stream', key_attempt_failed)
 if bad then return bad end
 redis.call('XACK', key_node, group, entry)
@@ -13,10 +13,11 @@ if outcome == 'released' then
   redis.call('HINCRBY', key_request, 'charged', charge)
   redis.call('ZADD', key_flight, 0, id)
   publish_story(key_request, key_attempt_failed,
-    event_of_attempt('inference-worker', time, id, attempt, 'inference.attempt_failed.v1'), data)
+    event_of_attempt('inference-worker', time, id, record[4], attempt, 'inference.attempt_failed.v1'), data)
   return { 'ok' }
 end
-publish_story(key_request, key_completed, event_of_end('inference-worker', time, id, 'inference.completed.v1'), data)
+publish_story(key_request, key_completed,
+  event_of_end('inference-worker', time, id, record[4], 'inference.completed.v1'), data)
 answer(key_request, key_waiters, id, attempt, 'completed', data)
 bury({ request = key_request, body = key_body, context = key_context, chain = key_chain,
   result = key_result, waiters = key_waiters, flight = key_flight }, id, 'completed', '', data)

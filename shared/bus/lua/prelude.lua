@@ -58,13 +58,16 @@ local function event_of(source, time, subject, event_type, event_id)
     'subject', subject }
 end
 
-local function event_of_attempt(source, time, id, attempt, event_type)
-  return event_of(source, time, id, event_type, named(event_type .. '\31' .. id .. '\31' .. attempt))
+-- An id of a request may be used again once its tombstone is gone. Which use an event is about says
+-- the entry of the inbox that was admitted; nothing, where an older version admitted it.
+local function event_of_attempt(source, time, id, inbox_entry, attempt, event_type)
+  return event_of(source, time, id, event_type,
+    named(event_type .. '\31' .. id .. '\31' .. attempt .. '@' .. (inbox_entry or '')))
 end
 
 -- The one final event of a request, whichever its type.
-local function event_of_end(source, time, id, event_type)
-  return event_of(source, time, id, event_type, named(id .. '\31final'))
+local function event_of_end(source, time, id, inbox_entry, event_type)
+  return event_of(source, time, id, event_type, named(id .. '\31final@' .. (inbox_entry or '')))
 end
 
 -- An event about a request also carries what its record knows, so that no caller has to.
@@ -93,23 +96,29 @@ local function publish_about(...) return publish_with(INHERITED, INHERITED, ...)
 local function publish_story(...)
   local names = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model',
     'asked_model', 'operation', 'inputbytes', 'fingerprint', 'node', 'attempt', 'route',
-    'received_ms', 'admitted_ms', 'dispatched_ms', 'started_ms', 'first_byte_ms' }
+    'inbox_entry', 'received_ms', 'admitted_ms', 'dispatched_ms', 'started_ms', 'first_byte_ms' }
   local attributes = { 'traceparent', 'task', 'priority', 'principal', 'tenant', 'dataclass', 'model',
     'askedmodel', 'operation', 'inputbytes', 'fingerprint', 'node', 'attempt', 'route',
-    'receivedms', 'admittedms', 'dispatchedms', 'startedms', 'firstbytems' }
+    'inboxentry', 'receivedms', 'admittedms', 'dispatchedms', 'startedms', 'firstbytems' }
   return publish_with(names, attributes, ...)
 end
 
+-- The worker of an attempt is asked to stop; `which` is the attempt with the reason.
+local function publish_stop(key, time, id, inbox_entry, which, data)
+  redis.call('XADD', key, '*', 'data', data,
+    unpack(event_of_attempt('router', time, id, inbox_entry, which, 'inference.stop_requested.v1')))
+end
+
 -- The record's request goes to a node's worker as an attempt.
-local function send_off(keys, time, id, sent, now)
-  local dispatched = event_of_attempt('router', time, id, sent.attempt, 'inference.dispatched.v1')
+local function send_off(keys, time, id, inbox_entry, sent, now)
+  local dispatched = event_of_attempt('router', time, id, inbox_entry, sent.attempt, 'inference.dispatched.v1')
   local entry = redis.call('XADD', keys.node, '*', 'data', sent.dispatched_data, unpack(dispatched))
   redis.call('HSET', keys.request, 'state', 'dispatched', 'attempt', sent.attempt, 'node', sent.node,
     'model', sent.model, 'position', sent.position, 'entry', entry, 'executor', '', 'route', sent.route,
     'dispatched_ms', now, 'started_ms', '')
   redis.call('ZADD', keys.flight, now + sent.lease_ms, id)
   publish_about(keys.request, keys.routed,
-    event_of_attempt('router', time, id, sent.attempt, 'inference.routed.v1'), sent.routed_data)
+    event_of_attempt('router', time, id, inbox_entry, sent.attempt, 'inference.routed.v1'), sent.routed_data)
 end
 
 local function reply_final(key, id, attempt, outcome, data)
@@ -138,7 +147,7 @@ local function bury(keys, id, outcome, reason, data, stop)
   redis.call('HSET', keys.request, 'state', 'final', 'outcome', outcome, 'reason', reason,
     'stop', stop or '', 'finished_ms', now_ms())
   redis.call('HDEL', keys.request, 'replyto', 'replymode', 'maxtokens', 'traceparent', 'position',
-    'not_before_ms', 'operation', 'route')
+    'not_before_ms', 'operation', 'route', 'inbox_entry')
   redis.call('EXPIRE', keys.request, DEDUP_S)
   redis.call('UNLINK', keys.body, keys.context, keys.chain, keys.waiters)
   if not stop then redis.call('ZREM', keys.flight, id) end

@@ -3,7 +3,8 @@
 --! keys fence:string request:hash body:string context:string chain:string result:string waiters:list flight:zset waiting:zset node:stream failed:stream attempt_failed:stream
 --! args token time id attempt group node_lost verdict position not_before_ms charge reason final_reason data attempt_data
 if redis.call('GET', key_fence) ~= token then return { 'fenced' } end
-local record = redis.call('HMGET', key_request, 'state', 'attempt', 'entry', 'deadline_ms', 'first_byte_ms', 'admitted_ms')
+local record = redis.call('HMGET', key_request, 'state', 'attempt', 'entry', 'deadline_ms', 'first_byte_ms', 'admitted_ms',
+  'inbox_entry')
 local state = record[1]
 if not state or state == 'final' then
   if record[3] then
@@ -35,10 +36,10 @@ if state ~= 'released' then
   redis.call('HSET', key_request, 'last_reason', reason)
   redis.call('HINCRBY', key_request, 'charged', charge)
   publish_story(key_request, key_attempt_failed,
-    event_of_attempt('router', time, id, attempt, 'inference.attempt_failed.v1'), attempt_data)
+    event_of_attempt('router', time, id, record[7], attempt, 'inference.attempt_failed.v1'), attempt_data)
 end
 if verdict == 'failed' then
-  publish_story(key_request, key_failed, event_of_end('router', time, id, 'inference.failed.v1'), data)
+  publish_story(key_request, key_failed, event_of_end('router', time, id, record[7], 'inference.failed.v1'), data)
   answer(key_request, key_waiters, id, attempt, 'failed', data)
   bury({ request = key_request, body = key_body, context = key_context, chain = key_chain,
     result = key_result, waiters = key_waiters, flight = key_flight }, id, 'failed', final_reason, data)
