@@ -89,15 +89,15 @@ async def test_who_cannot_end_before_its_deadline_does_not_begin_and_is_told_at_
     await stage.router()
     await stage.worker("n1")
     for _ in range(SEEN // 4):
-        words = [stage.asker.answer("word", model="slow") for _ in range(4)]
-        assert {end.outcome for end in await asyncio.gather(*words)} == {"completed"}
+        alike = [stage.asker.answer("three words each", model="slow") for _ in range(4)]
+        assert {end.outcome for end in await asyncio.gather(*alike)} == {"completed"}
 
-    late = await stage.asker.answer("word", model="slow", deadlinems=WORD_MS - 50)
-    in_time = await stage.asker.answer("word", model="slow", deadlinems=10 * WORD_MS)
+    late = await stage.asker.answer("three words more", model="slow", deadlinems=3 * WORD_MS - 50)
+    in_time = await stage.asker.answer("three words more", model="slow", deadlinems=60_000)
 
     assert (late.outcome, late.data["reason"], late.data["attempts"]) == ("failed", "deadline", 0)
     assert re.fullmatch(
-        r"too late to begin: 1\d\d ms are left, and slow on n1 took 2\d\d ms or more for each of "
+        r"too late to begin: \d+ ms are left, and slow on n1 took \d+ ms or more for each of "
         r"the last 20 of its size; give it more time or a higher priority",
         late.data["message"],
     )
