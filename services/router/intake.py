@@ -7,6 +7,7 @@ import structlog
 
 from services.router import inbox
 from services.router.policy.admission import Admitted, Load, admit
+from services.router.policy.lanes import RANKS
 from services.router.policy.refusal import Refused
 from services.router.policy.request import Waiting, size_of
 from services.router.term import Term
@@ -47,7 +48,9 @@ class Arriving:
 async def take_in(term: Term, entries: list[Entry]) -> None:
     """Admit a batch in one round trip; one invalid entry never holds up the others."""
     arriving = Arriving(term)
-    await asyncio.gather(*[_take_in_one(term, entry, arriving) for entry in entries])
+    read = [(entry, inbox.read(entry)) for entry in entries]
+    read.sort(key=_urgency)  # the first ones may get the last free slots at once
+    await asyncio.gather(*[_take_in_one(term, *each, arriving) for each in read])
     term.pump()
 
 
@@ -79,8 +82,14 @@ async def end_cancelled(term: Term, request_id: str, reason: str) -> None:
     log.info("cancelled", request=request_id, answer=answer)
 
 
-async def _take_in_one(term: Term, entry: Entry, arriving: Arriving) -> None:
-    incoming = inbox.read(entry)
+def _urgency(read: tuple[Entry, inbox.Incoming | inbox.Unreadable]) -> int:
+    priority = read[1].attributes.priority if isinstance(read[1], inbox.Incoming) else None
+    return RANKS[priority or Priority.NORMAL]
+
+
+async def _take_in_one(
+    term: Term, entry: Entry, incoming: inbox.Incoming | inbox.Unreadable, arriving: Arriving
+) -> None:
     principal = inbox.principal_of(entry, term.bus.keys.stream(InferenceRequested))
     try:
         if isinstance(incoming, inbox.Incoming) and incoming.dataref:
@@ -106,23 +115,45 @@ async def _admit(
         if outcome == "rejected":
             REFUSED.labels(decision.reason).inc()
         return
-    now_ms = term.clock.now_ms()
-    assignment = term.at_once(_waiting(admission, now_ms))
-    if assignment is None:
-        arriving.count(decision.priority)
-        sent = None
-    else:
-        sent = term.sent(assignment, now_ms)
-    outcome = ""
-    try:
-        outcome, admitted_ms = await term.records.admit(term.token, entry, admission, sent)
-    finally:
-        if assignment is not None and outcome != "dispatched":
-            term.landed(admission.request_id)
+    outcome, admitted_ms = await _dispatched_at_once(term, entry, admission) or (
+        await _queued(term, entry, admission, arriving)
+    )
     if outcome in ("waiting", "dispatched"):
         ADMITTED.labels(admission.priority, admission.task).inc()
     if outcome == "waiting" and incoming.request_id not in term.backlog:
         term.backlog.add(_waiting(admission, admitted_ms))
+
+
+async def _dispatched_at_once(
+    term: Term, entry: Entry, admission: Admission
+) -> tuple[str, int] | None:
+    """None where it has to wait, be it that the way to its node is broken."""
+    now_ms = term.clock.now_ms()
+    assignment = term.at_once(_waiting(admission, now_ms))
+    if assignment is None:
+        return None
+    outcome = ""
+    try:
+        sent = term.sent(assignment, now_ms)
+        outcome, admitted_ms = await term.records.admit(term.token, entry, admission, sent)
+    except ScriptError as error:
+        log.warning("not_dispatched", request=admission.request_id, error=str(error))
+        return None
+    finally:
+        if outcome != "dispatched":
+            term.landed(admission.request_id)
+    return outcome, admitted_ms
+
+
+async def _queued(
+    term: Term, entry: Entry, admission: Admission, arriving: Arriving
+) -> tuple[str, int]:
+    arriving.count(admission.priority)
+    term.queueing.add(admission.request_id)
+    try:
+        return await term.records.admit(term.token, entry, admission)
+    finally:
+        term.queueing.discard(admission.request_id)
 
 
 def _admission(incoming: inbox.Incoming, principal: str, decision: Admitted | Refused) -> Admission:

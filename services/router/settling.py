@@ -7,7 +7,7 @@ from time import monotonic
 
 import structlog
 
-from services.router.policy.backlog import Late
+from services.router.policy.assignment import Late
 from services.router.policy.durations import SEEN
 from services.router.policy.eligibility import hopeless
 from services.router.policy.failover import (

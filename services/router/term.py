@@ -72,6 +72,8 @@ class Term:
         self.memory_fraction = 0.0
         self.audit_overdue = False
         """Whether the audit trail is too far behind for anything new."""
+        self.queueing: set[str] = set()
+        """Requests that are being admitted to wait."""
         self.settling: set[str] = set()
         """Requests whose failed attempt is being settled: once, whoever noticed it first."""
         self.strangers: frozenset[str] | set[str] = frozenset()
@@ -79,7 +81,6 @@ class Term:
         self.dispatches = Departures()
         """Each takes a request out of its index."""
         self._dispatching: set[asyncio.Task[None]] = set()
-        self._lease_ms = int(bus.config.timing.flight_lease_s * 1000)
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Fails as soon as any part of the term does."""
 
@@ -163,7 +164,7 @@ class Term:
 
         Whoever asked dispatches it, or lets it land.
         """
-        if self.backlog or not self.lacks(waiting.id):
+        if self.backlog or waiting.id in self.queueing or not self.lacks(waiting.id):
             return None
         assignment = self.backlog.at_once(waiting)
         if assignment is not None:
@@ -202,4 +203,5 @@ class Term:
             reason=assignment.reason,
             waited_ms=max(0, now_ms - waiting.admitted_ms),
         )
-        return Sent(routed, waiting.position, self._lease_ms)
+        lease_ms = int(self.bus.config.timing.flight_lease_s * 1000)
+        return Sent(routed, waiting.position, lease_ms)

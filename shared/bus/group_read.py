@@ -61,6 +61,7 @@ class GroupRead:
             log.warning("handler_cut_off", stream=self._stream)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        self._reader.failing.pop(self._stream, None)
 
     async def _run(self) -> None:
         """What goes wrong is said, and the next batch is read all the same."""

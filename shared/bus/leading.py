@@ -35,13 +35,26 @@ async def lead(
     while True:
         token = await lease.held()
         try:
-            await term(token)
+            await _whole(term(token))
         except* ENDS_A_TERM as ended:
             log.warning("term_ended", why=[told(error) for error in ended.exceptions])
         except* Exception as failed:
             log.exception("term_failed")
             note_failure(failed.exceptions[0])
         lease.drop()
+
+
+async def _whole(term: Awaitable[None]) -> None:
+    """In a task of its own: a task group that ends by an error swallows a cancellation that comes
+    meanwhile.
+    """
+    task = asyncio.ensure_future(term)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await task
 
 
 async def holding(lease: Lease, token: str) -> None:

@@ -92,3 +92,34 @@ async def test_a_term_holds_as_long_as_its_token(lease: Lease) -> None:
 
     with pytest.raises(StepDownError):
         await asyncio.wait_for(held, 5)
+
+
+async def test_a_cancellation_that_meets_the_end_of_a_term_ends_the_leading(lease: Lease) -> None:
+    """A task group that is about to raise swallows it."""
+    tokens: list[str] = []
+    store_gone = asyncio.Event()
+
+    async def work() -> None:
+        await store_gone.wait()
+        raise StoreGoneError("gone")
+
+    async def cleanup() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            leading.cancel()
+
+    async def term(token: str) -> None:
+        tokens.append(token)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work())
+            group.create_task(cleanup())
+
+    leading = asyncio.create_task(lead(lease, term, lambda _: None))
+    await until(lambda: tokens)
+    store_gone.set()
+
+    await asyncio.wait({leading}, timeout=5)
+
+    assert leading.cancelled()
+    assert len(tokens) == 1

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from shared.events.inference import InferenceAttemptFailed
+from shared.events.base import Priority
+from shared.events.inference import InferenceAttemptFailed, InferenceDispatched
 from shared.events.models import NodeLost, NodeReturned
 from tests.fakes.asking import final, said, whole
 from tests.journeys import checker
@@ -126,3 +127,19 @@ async def test_the_late_answer_of_a_frozen_worker_is_not_heard(stage: Stage) -> 
     assert await stage.client.xlen(checker.KEYS.stream(NodeLost)) == 1
     assert said(await stage.asker.answer("after all")) == "after all"
     await checker.everything_ended_once(stage.client, stage.asker.asked)
+
+
+async def test_a_request_waits_while_the_way_to_its_node_is_broken(stage: Stage) -> None:
+    await stage.router()
+    await stage.worker("n1")
+    way = checker.KEYS.stream(InferenceDispatched, "n1")
+    await stage.client.delete(way)
+    await stage.client.set(way, "of another type")
+
+    stream = await stage.asker.ask("hello", model="echo", deadlinems=60_000)
+    waiting = checker.KEYS.waiting(Priority.NORMAL)
+    await until(lambda: stage.client.zcard(waiting), timeout_s=15)
+    await stage.client.delete(way)
+
+    assert said(await final(stream, 40)) == "hello"
+    await stage.settled()

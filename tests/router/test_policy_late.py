@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.router.policy.backlog import AT_ONCE, Backlog, Late
+from services.router.policy.assignment import Late
+from services.router.policy.backlog import AT_ONCE, Backlog
 from services.router.policy.durations import FRESH_MS
 from services.router.policy.failover import FailedAttempt, Retry, after_failure
 from services.router.policy.flight import Slot

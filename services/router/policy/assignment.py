@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.router.policy.flight import Slot
 from services.router.policy.lanes import Choice
 from services.router.policy.request import Waiting
 
@@ -18,6 +19,17 @@ class Assignment:
     @property
     def attempt(self) -> int:
         return self.waiting.attempt + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """One that could end before its deadline nowhere."""
+
+    waiting: Waiting
+    left_ms: int
+    least_ms: int
+    """What it takes at least where it would be ready first."""
+    slot: Slot
 
 
 def why(choice: Choice) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 
-from services.router.policy.assignment import Assignment, why
+from services.router.policy.assignment import Assignment, Late, why
 from services.router.policy.flight import Slot
 from services.router.policy.lanes import Choice, Lane, Lanes, best
 from services.router.policy.reach import is_open, reach
@@ -17,17 +17,6 @@ from shared.events.base import Priority
 
 AT_ONCE = 500
 """Requests that are passed over in one go: a turn of the event loop must not take long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Late:
-    """One that could end before its deadline nowhere."""
-
-    waiting: Waiting
-    left_ms: int
-    least_ms: int
-    """What it takes at least where it would be ready first."""
-    slot: Slot
 
 
 @dataclass(slots=True)
@@ -159,12 +148,22 @@ class Backlog:
         """A slot for one that comes while nobody waits; None, and nothing is kept of it, where it
         has to wait.
         """
+        before, now_ms = len(self._late), waiting.admitted_ms
         self.add(waiting)
-        assignment = self.next_assignment(waiting.admitted_ms)
+        assignment = self._where_nothing_runs(now_ms) or self.next_assignment(now_ms)
         if assignment is None:
             self.remove(waiting.id)
-            self._late = [late for late in self._late if late.waiting.id != waiting.id]
+            del self._late[before:]
         return assignment
+
+    def _where_nothing_runs(self, now_ms: int) -> Assignment | None:
+        """Whatever time is left: what was seen there may have been slowed down by others."""
+        choice = self._choose(now_ms)
+        if choice is not None:
+            for node in self._fleet.best_nodes(choice.model):
+                if not self._fleet.flight.on(Slot(node, choice.model)):
+                    return self._assign(choice, node, now_ms)
+        return None
 
     def demand(self, now_ms: int) -> dict[str, Demand]:
         """By model, what waits for it; those held back or without any live node are left out."""
@@ -228,9 +227,14 @@ class Backlog:
                     if any(self._in_time(waiting, place, now_ms) for place in places):
                         break
                     yield waiting
-            elif route.too_slow and self._elsewhere(route) != route.position:
+            elif route.too_slow and self._leads_on(route):
                 for entry in list(lane):  # whose faster node is gone
                     yield entry.waiting
+
+    def _leads_on(self, route: Route) -> bool:
+        """Whether waiting here is in vain: nothing is left, or something else is offered."""
+        position = self._elsewhere(route)
+        return position is None or route.candidates[position] in self._fleet.offers
 
     def _move_on(self, waiting: Waiting, now_ms: int) -> None:
         """Let it wait elsewhere; where it could end in time nowhere it waits no longer."""

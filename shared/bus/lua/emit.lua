@@ -15,8 +15,8 @@ local function emit(id, attempt, executor, reply, seq, delta)
     for _, word in ipairs({ 'model', who[1], 'node', who[2] }) do fields[#fields + 1] = word end
   end
   -- The name came from outside: a key of another type takes nothing, and nobody is harmed.
-  redis.pcall('XADD', key_reply, 'MAXLEN', '~', 20000, '*', unpack(fields))
-  if tonumber(seq) % 64 == 0 then redis.call('EXPIRE', key_reply, 900) end
+  local added = redis.pcall('XADD', key_reply, 'MAXLEN', '~', 20000, '*', unpack(fields))
+  if type(added) == 'string' and tonumber(seq) % 64 == 0 then redis.call('EXPIRE', key_reply, 900) end
   return 'ok'
 end
 
