@@ -1,7 +1,5 @@
 """What a fault does to what it strikes."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pytest
 import redis.asyncio
 
 from tests.chaos.faults import put_off_nothing
+from tests.fakes.preload import preloaded
 from tests.servers import Store
 from tests.waiting import until
 
@@ -18,12 +17,10 @@ LATE_SYNC = Path(__file__).parents[1] / "fakes" / "late_sync.c"
 @pytest.fixture
 def late_store(tmp_path: Path) -> Iterator[Store]:
     """A store whose syncs come two seconds late."""
-    compiler = shutil.which("cc")
-    if compiler is None:
+    environment = preloaded(LATE_SYNC, tmp_path)
+    if not environment:
         pytest.skip("there is no C compiler")
-    library = tmp_path / "late_sync.so"
-    subprocess.run([compiler, "-shared", "-fPIC", LATE_SYNC, "-o", library, "-ldl"], check=True)
-    store = Store(tmp_path / "store", environment={"LD_PRELOAD": str(library)}).start()
+    store = Store(tmp_path / "store", environment=environment).start()
     yield store
     store.stop()
 

@@ -2,10 +2,10 @@
 
 import mmap
 import os
-import shutil
 import struct
-import subprocess
 from pathlib import Path
+
+from tests.fakes.preload import preloaded
 
 SOURCE = Path(__file__).parent / "clock.c"
 
@@ -15,19 +15,15 @@ class Clock:
 
     def __init__(self, folder: Path) -> None:
         self.offset_s = 0.0
-        self.environment: dict[str, str] = {}
-        compiler = shutil.which("cc")
-        if compiler is None:
+        self.environment = preloaded(SOURCE, folder)
+        if not self.environment:
             return
-        library, offset = folder / "clock.so", folder / "clock"
-        subprocess.run(
-            [compiler, "-shared", "-fPIC", "-O2", SOURCE, "-o", library, "-ldl"], check=True
-        )
+        offset = folder / "clock"
         file = os.open(offset, os.O_RDWR | os.O_CREAT)
         os.ftruncate(file, mmap.PAGESIZE)
         self._page = mmap.mmap(file, mmap.PAGESIZE)
         os.close(file)
-        self.environment = {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(offset)}
+        self.environment["CLOCK_OFFSET"] = str(offset)
 
     @property
     def can_jump(self) -> bool:

@@ -1,8 +1,8 @@
 """A disk for the store that is full whenever a test says so."""
 
-import shutil
-import subprocess
 from pathlib import Path
+
+from tests.fakes.preload import preloaded
 
 SOURCE = Path(__file__).parent / "disk.c"
 
@@ -12,15 +12,9 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self._full = folder / "full"
-        self.environment: dict[str, str] = {}
-        compiler = shutil.which("cc")
-        if compiler is None:
-            return
-        library = folder / "disk.so"
-        subprocess.run(
-            [compiler, "-shared", "-fPIC", "-O2", SOURCE, "-o", library, "-ldl"], check=True
-        )
-        self.environment = {"LD_PRELOAD": str(library), "DISK_IS_FULL": str(self._full)}
+        self.environment = preloaded(SOURCE, folder)
+        if self.environment:
+            self.environment["DISK_IS_FULL"] = str(self._full)
 
     def fill(self) -> None:
         self._full.touch()
